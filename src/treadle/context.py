@@ -1,0 +1,52 @@
+"""What an op is handed besides its rows: models, a derived seed, the engine, progress."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from treadle.data.pool import Pool
+from treadle.data.sealed_index import SealedIndex
+from treadle.errors import ModelError
+from treadle.machinery.engine import Engine
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Context:
+    """The small world of an op.
+
+    `tick` is to be called at least once a batch or training step: it raises BudgetError when the
+    wall-time budget has run out. `sealed` is the published index of the evaluation sets (hashes and
+    n-grams, never items); `target` holds the rows of the capability that the user cares about.
+    """
+
+    seed: int = 0
+    models: Mapping[str, Any] = field(default_factory=dict)
+    engine: Engine | None = None
+    sealed: SealedIndex | None = None
+    target: Pool | None = None
+    tick: Callable[[], None] = _nothing
+
+    def model(self, role: str) -> Any:
+        """Return the model that plays `role` (`student`, `embedder`).
+
+        Raises:
+            ModelError: the recipe names none.
+        """
+        if role not in self.models:
+            raise ModelError(f"this step needs a model as {role}, and none is configured.")
+        return self.models[role]
+
+    def rng(self, *names: object) -> np.random.Generator:
+        """Return a generator derived from the run's seed and these names, on any machine alike."""
+        text = "/".join(str(part) for part in (self.seed, *names))
+        digest = hashlib.sha256(text.encode()).digest()
+        return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))

@@ -1,0 +1,121 @@
+"""A pool: an immutable set of rows, sorted by id, cut into shards by id.
+
+Shards are cut by the leading bits of the id, not by position: a new row changes one shard only,
+so cached work on all others stays valid. On disk a pool is Parquet shards and a manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from treadle.data.row import SCHEMA, Row, from_frame, to_frame
+from treadle.errors import DataError
+
+SHARD_ROWS = 256
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """An immutable set of rows. `frame` follows `row.SCHEMA` and is sorted by id."""
+
+    frame: pl.DataFrame
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Pool:
+        """Build a pool; rows with equal content become one row with every origin."""
+        return cls(to_frame(rows))
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the row ids: two pools with equal rows are one pool."""
+        return hashlib.sha256("\n".join(self.frame["id"]).encode()).hexdigest()[:32]
+
+    @property
+    def ids(self) -> list[str]:
+        return self.frame["id"].to_list()
+
+    def rows(self) -> list[Row]:
+        """Return the rows as objects (small pools only: this copies every text)."""
+        return from_frame(self.frame)
+
+    def keep(self, ids: Iterable[str]) -> Pool:
+        """Return the pool of the rows with these ids."""
+        wanted = pl.Series("id", list(ids), dtype=pl.String)
+        return Pool(self.frame.join(wanted.to_frame(), on="id", how="semi").sort("id"))
+
+    def without(self, ids: Iterable[str]) -> Pool:
+        """Return the pool of the rows without these ids."""
+        unwanted = pl.Series("id", list(ids), dtype=pl.String)
+        return Pool(self.frame.join(unwanted.to_frame(), on="id", how="anti").sort("id"))
+
+    def shards(self, target_rows: int = SHARD_ROWS) -> Iterator[pl.DataFrame]:
+        """Yield non-empty frames of about `target_rows` rows, cut by id prefix, in id order."""
+        bits = 0
+        while (len(self) >> bits) > target_rows and bits < 20:
+            bits += 1
+        prefix = self.frame["id"].str.slice(0, 5).str.to_integer(base=16)
+        keyed = self.frame.with_columns((prefix // (1 << (20 - bits))).alias("_shard"))
+        for part in keyed.partition_by("_shard", maintain_order=True, include_key=False):
+            if part.height:
+                yield part
+
+
+def to_parquet(frame: pl.DataFrame) -> bytes:
+    """Encode a frame as Parquet. The same frame always gives the same bytes."""
+    buffer = io.BytesIO()
+    table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    pq.write_table(table, buffer, compression="zstd", row_group_size=65_536)
+    return buffer.getvalue()
+
+
+def from_parquet(blob: bytes) -> pl.DataFrame:
+    """Decode what `to_parquet` wrote."""
+    return pl.read_parquet(io.BytesIO(blob), use_pyarrow=False)
+
+
+def save_pool(pool: Pool, folder: Path) -> None:
+    """Write Parquet shards and a manifest, the manifest last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for number, shard in enumerate(pool.shards(65_536)):
+        name = f"shard-{number:05d}.parquet"
+        blob = to_parquet(shard)
+        (folder / name).write_bytes(blob)
+        digest = hashlib.sha256(blob).hexdigest()
+        names.append({"file": name, "rows": shard.height, "sha256": digest})
+    manifest = {"pool": pool.id, "rows": len(pool), "shards": names}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def load_pool(folder: Path) -> Pool:
+    """Read a pool that `save_pool` wrote, checking every shard against the manifest.
+
+    Raises:
+        DataError: the manifest is missing, or a shard is missing or damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a treadle pool ({error}).") from error
+    frames = []
+    for shard in manifest["shards"]:
+        blob = (folder / shard["file"]).read_bytes()
+        if hashlib.sha256(blob).hexdigest() != shard["sha256"]:
+            raise DataError(f"{folder / shard['file']}: damaged; write the pool again.")
+        frames.append(from_parquet(blob))
+    frame = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA)
+    return Pool(frame)

@@ -1,0 +1,262 @@
+"""The one operator shape and the registry.
+
+An op is a decorated factory. Its keyword options are its whole configuration, and it returns one
+small function; what differs between roles is only that inner function:
+
+    audit     (pool, context) -> Findings                 drops nothing itself
+    measure   (batch: frame, context) -> frame of columns  per row, free of order
+    select    (rows: frame, budget, context) -> Selection  pure; unscored rows are never chosen
+    train     (rows: frame, student, seed, folder, context) -> figures
+    evaluate  (student, items: frame, context) -> frame of per-item results
+    gate      (results: frame, context) -> Verdict
+
+    @measure(reference="arXiv:2308.12032", cost="none beyond token_logprobs", needs=("token_logprobs",))
+    def ifd(*, variant: Literal["loss_ratio", "perplexity_ratio"] = "loss_ratio") -> Measure: ...
+
+Adding an op is one file in the folder of its role. Other packages join through the entry point
+group `treadle.ops`, and a single file through `load_plugin`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import json
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import pydantic
+
+from treadle.errors import RecipeError, nearest
+
+Role = Literal["audit", "measure", "select", "train", "evaluate", "gate"]
+ROLES: tuple[Role, ...] = ("audit", "measure", "select", "train", "evaluate", "gate")
+Factory = Callable[..., Callable[..., Any]]
+Names = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """A registered op: its role, name, factory and what it declares."""
+
+    role: Role
+    name: str
+    factory: Factory
+    reference: str
+    cost: str
+    needs: Names
+    models: Names
+
+    @property
+    def title(self) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(self.factory) or "").split("\n", 1)[0]
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self.factory).parameters
+
+    def bind(self, options: Mapping[str, Any] | None = None, *, where: str = "") -> BoundOp:
+        """Check options against the factory's keywords and fill in defaults.
+
+        Raises:
+            RecipeError: an unknown option (with the nearest name) or a value of the wrong type.
+        """
+        place = where or f"{self.role}.{self.name}"
+        given = dict(options or {})
+        for key in given:
+            if key not in self.parameters:
+                hint = nearest(key, self.parameters)
+                raise RecipeError(f"{place}: unknown option {key!r}.{hint}")
+        try:
+            checked = _schema(self.factory)(**given)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            option = ".".join(str(part) for part in first["loc"])
+            detail = f"{first['msg']}, got {first.get('input')!r}"
+            raise RecipeError(f"{place}: {option}: {detail}.") from error
+        values = {name: getattr(checked, name) for name in self.parameters}
+        return BoundOp(self, values)
+
+
+@dataclass(frozen=True)
+class BoundOp:
+    """An op with checked options."""
+
+    op: Op
+    options: Mapping[str, Any]
+
+    def make(self) -> Callable[..., Any]:
+        """Return the inner function."""
+        return self.op.factory(**self.options)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the measures (or user columns) whose values this op reads."""
+        needs = self.op.needs
+        return needs(self.options) if callable(needs) else needs
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Roles of the models it calls: `student`, `embedder`."""
+        models = self.op.models
+        return models(self.options) if callable(models) else models
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of name, options and code (with all of treadle's code that it imports)."""
+        parts = [self.op.role, self.op.name, dict(self.options), code_hash(self.op.factory)]
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@cache
+def _schema(factory: Factory) -> type[pydantic.BaseModel]:
+    hints = get_type_hints(factory)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(factory).parameters.items():
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[name] = (hints.get(name, Any), default)
+    config = pydantic.ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model: type[pydantic.BaseModel] = pydantic.create_model(
+        f"{factory.__name__}_options", __config__=config, **fields
+    )
+    return model
+
+
+def code_hash(function: Callable[..., Any]) -> str:
+    """Hash the file of a function and every treadle file that it imports, directly or not."""
+    return _module_hash(function.__module__)
+
+
+@cache
+def _module_hash(module: str) -> str:
+    seen: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        source = _source(name)
+        seen[name] = source
+        waiting.extend(_own_imports(source))
+    digest = hashlib.sha256()
+    for name in sorted(seen):
+        digest.update(f"{name}:{len(seen[name])}:".encode() + seen[name])
+    return digest.hexdigest()[:32]
+
+
+def _source(module: str) -> bytes:
+    loaded = sys.modules.get(module)
+    spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(module)
+    origin = spec.origin if spec is not None else getattr(loaded, "__file__", None)
+    if origin is None or not Path(origin).is_file():
+        return b""
+    return Path(origin).read_bytes()
+
+
+def _own_imports(source: bytes) -> Iterable[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("treadle."))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("treadle."):
+            yield str(node.module)
+
+
+_REGISTRY: dict[tuple[str, str], Op] = {}
+
+
+def _register(
+    role: Role, reference: str, cost: str, needs: Names, models: Names
+) -> Callable[[Factory], Factory]:
+    def decorate(factory: Factory) -> Factory:
+        name = factory.__name__
+        known = _REGISTRY.get((role, name))
+        if known is not None and known.factory.__module__ != factory.__module__:
+            raise RecipeError(
+                f"{role}.{name} is registered twice: by {known.factory.__module__} and by "
+                f"{factory.__module__}. Rename one."
+            )
+        _REGISTRY[role, name] = Op(role, name, factory, reference, cost, needs, models)
+        return factory
+
+    return decorate
+
+
+def _decorator(role: Role) -> Callable[..., Callable[[Factory], Factory]]:
+    def declare(
+        *, reference: str, cost: str, needs: Names = (), models: Names = ()
+    ) -> Callable[[Factory], Factory]:
+        return _register(role, reference, cost, needs, models)
+
+    declare.__doc__ = f"Register a factory under the role `{role}`."
+    return declare
+
+
+audit = _decorator("audit")
+measure = _decorator("measure")
+select = _decorator("select")
+train = _decorator("train")
+evaluate = _decorator("evaluate")
+gate = _decorator("gate")
+
+
+def ops(role: Role | None = None) -> list[Op]:
+    """Return every registered op, sorted by role and name."""
+    _discover()
+    found = (op for op in _REGISTRY.values() if role is None or op.role == role)
+    return sorted(found, key=lambda op: (ROLES.index(op.role), op.name))
+
+
+def get(role: Role, name: str, *, where: str = "") -> Op:
+    """Return one op.
+
+    Raises:
+        RecipeError: no such op; the message names the nearest one.
+    """
+    _discover()
+    op = _REGISTRY.get((role, name))
+    if op is None:
+        known = [o.name for o in ops(role)]
+        raise RecipeError(f"{where or role}: unknown {role} op {name!r}.{nearest(name, known)}")
+    return op
+
+
+@cache
+def _discover() -> None:
+    """Import every file in the folders of the roles, and installed packages that joined."""
+    for role in ROLES:
+        package = importlib.import_module(f"treadle.{role}")
+        for found in pkgutil.iter_modules(package.__path__, f"treadle.{role}."):
+            importlib.import_module(found.name)
+    for entry in importlib.metadata.entry_points(group="treadle.ops"):
+        entry.load()
+
+
+def load_plugin(path: Path) -> None:
+    """Import a user's file of ops. It runs with the user's rights: only files that they name.
+
+    Raises:
+        RecipeError: the file does not exist or fails to import.
+    """
+    name = f"treadle_plugin_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise RecipeError(f"--plugin {path}: no such Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except RecipeError:
+        raise
+    except Exception as error:  # a plugin may fail in any way; the user must see which and why
+        raise RecipeError(f"--plugin {path}: {type(error).__name__}: {error}") from error

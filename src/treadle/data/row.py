@@ -151,9 +151,9 @@ def _row(record: dict[str, object]) -> Row:
 def texts(frame: pl.DataFrame) -> list[str]:
     """Return `Row.text` for each row of a frame, without building rows one at a time."""
     tail = pl.concat_list(
-        pl.when(pl.col(name).is_null()).then(pl.lit([], dtype=pl.List(pl.String))).otherwise(
-            pl.concat_list(pl.col(name))
-        )
+        pl.when(pl.col(name).is_null())
+        .then(pl.lit([], dtype=pl.List(pl.String)))
+        .otherwise(pl.concat_list(pl.col(name)))
         for name in ("chosen", "answer", "rejected")
     )
     turns = pl.col("messages").list.eval(pl.element().struct.field("content"))

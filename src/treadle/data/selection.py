@@ -55,7 +55,9 @@ class Budget:
         text = str(value).strip().lower().replace("_", "").replace(",", "")
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|rows?|tokens?)?", text)
         if match is None:
-            raise RecipeError(f"{where}: {value!r} is not a budget. Write 30%, 300 rows or 20000 tokens.")
+            raise RecipeError(
+                f"{where}: {value!r} is not a budget. Write 30%, 300 rows or 20000 tokens."
+            )
         amount, unit = float(match[1]), (match[2] or "").rstrip("s")
         if unit == "%":
             amount, unit = amount / 100, "share"
@@ -75,7 +77,9 @@ class Budget:
         amount = self.amount if self.unit == "rows" else round(self.amount * total)
         return min(total, max(1 if total else 0, int(amount)))
 
-    def take(self, order: Sequence[int] | NDArray[np.int64], tokens: NDArray[np.int64]) -> list[int]:
+    def take(
+        self, order: Sequence[int] | NDArray[np.int64], tokens: NDArray[np.int64]
+    ) -> list[int]:
         """Walk positions in order and return those that fit.
 
         `tokens` holds the length of every row. Under a token budget a row that does not fit is
@@ -152,7 +156,7 @@ def vectors(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float32], NDAr
     has = series.is_not_null().to_numpy()
     width = series.dtype.size if isinstance(series.dtype, pl.Array) else 0
     if not width:
-        width = int(series.list.len().max() or 0)
+        width = max(series.list.len().fill_null(0).to_list(), default=0)
     matrix = np.zeros((rows.height, width), dtype=np.float32)
     if has.any() and width:
         matrix[has] = np.stack(series.drop_nulls().to_list()).astype(np.float32)

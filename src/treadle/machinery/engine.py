@@ -91,7 +91,9 @@ class Commit:
 
     @classmethod
     def read(cls, task: str, record: Mapping[str, Any]) -> Commit:
-        values = {name: int(record[name]) for name in cls.__slots__ if name not in ("task", "blobs")}
+        values = {
+            name: int(record[name]) for name in cls.__slots__ if name not in ("task", "blobs")
+        }
         return cls(task=task, blobs=tuple(record["blobs"]), **values)
 
 

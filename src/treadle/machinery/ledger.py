@@ -70,7 +70,9 @@ class Ledger:
         self.execute("UPDATE reservation SET settled = tokens WHERE settled IS NULL")
         self._began = time.monotonic()
         self._earlier = float(self._one("SELECT COALESCE(SUM(seconds), 0) FROM session"))
-        self._session = self.execute("INSERT INTO session (started_at, seconds) VALUES (?, 0)", (_now(),))
+        self._session = self.execute(
+            "INSERT INTO session (started_at, seconds) VALUES (?, 0)", (_now(),)
+        )
 
     def _migrate(self) -> None:
         version = int(self._one("PRAGMA user_version"))

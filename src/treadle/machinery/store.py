@@ -65,7 +65,9 @@ class Store:
         self.disk.publish_if_absent(self._record(task), blob)
         winner = self.lookup(task)
         if winner is None:
-            raise StoreError(f"{self._record(task)}: commit record vanished or is damaged. Run again.")
+            raise StoreError(
+                f"{self._record(task)}: commit record vanished or is damaged. Run again."
+            )
         return winner
 
     def lookup(self, task: str) -> dict[str, Any] | None:

@@ -88,8 +88,6 @@ class Embedder(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def embed(
-        self, texts: Sequence[str], *, tick: Callable[[], None] = ...
-    ) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, tick: Callable[[], None] = ...) -> NDArray[np.float32]:
         """Return unit vectors, shape (len(texts), width)."""
         ...

@@ -1,0 +1,78 @@
+"""What a round ends with: per-item results go in, a verdict comes out.
+
+Results are one row per arm, training seed and evaluation item (RESULT_SCHEMA). Arms: `selected` (the
+tested one), its controls (`random`, `longest`), the reference `full`, and `before` (the untrained
+student). `score` is oriented so that higher is better; `value` is the figure to show (`nll` in nats
+a token, lower is better; `exact_match` 0 or 1). `source` is the cluster that an item belongs to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import polars as pl
+
+Decision = Literal["accept", "hold", "roll_back"]
+ArmRole = Literal["tested", "control", "reference", "incumbent"]
+
+RESULT_SCHEMA: dict[str, type[pl.DataType]] = {
+    "arm": pl.String,
+    "seed": pl.Int64,
+    "item": pl.String,
+    "source": pl.String,
+    "score": pl.Float64,
+    "value": pl.Float64,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm: its mean value over items and seeds, with an interval, and one mean a seed."""
+
+    name: str
+    role: ArmRole
+    mean: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The tested arm against another, paired by item and seed.
+
+    `effect` is the mean difference of `score` (positive: the tested arm is better), `low` and `high`
+    its two-sided interval at 1 - 2 * alpha, so that `low > 0` and `p_better <= alpha` agree.
+    `sd_items` and `sd_seeds` are the standard errors from items and from training seeds alone.
+    """
+
+    against: str
+    role: ArmRole
+    effect: float
+    low: float
+    high: float
+    p_better: float
+    p_worse: float
+    items: int
+    clusters: int
+    seeds: int
+    sd_items: float
+    sd_seeds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's decision, the sentence a person would say, and the evidence."""
+
+    decision: Decision
+    sentence: str
+    metric: str
+    alpha: float
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, object]:
+        """Return plain data for `verdict.json`."""
+        return asdict(self)

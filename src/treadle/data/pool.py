@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,18 +86,30 @@ def from_parquet(blob: bytes) -> pl.DataFrame:
     return pl.read_parquet(io.BytesIO(blob), use_pyarrow=False)
 
 
+def _manifest(pool: Pool, shards: Mapping[str, tuple[int, bytes]]) -> dict[str, object]:
+    """Return the manifest of shards given as `{file name: (rows, bytes)}`."""
+    listed = [
+        {"file": name, "rows": rows, "sha256": hashlib.sha256(blob).hexdigest()}
+        for name, (rows, blob) in shards.items()
+    ]
+    return {"pool": pool.id, "rows": len(pool), "shards": listed}
+
+
+def encode_pool(pool: Pool) -> dict[str, bytes]:
+    """Return the files of a pool folder: Parquet shards and, last, the manifest."""
+    shards = {
+        f"shard-{number:05d}.parquet": (shard.height, to_parquet(shard))
+        for number, shard in enumerate(pool.shards(65_536))
+    }
+    manifest = json.dumps(_manifest(pool, shards), indent=1) + "\n"
+    return {**{name: blob for name, (_, blob) in shards.items()}, MANIFEST: manifest.encode()}
+
+
 def save_pool(pool: Pool, folder: Path) -> None:
     """Write Parquet shards and a manifest, the manifest last."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = []
-    for number, shard in enumerate(pool.shards(65_536)):
-        name = f"shard-{number:05d}.parquet"
-        blob = to_parquet(shard)
+    for name, blob in encode_pool(pool).items():
         (folder / name).write_bytes(blob)
-        digest = hashlib.sha256(blob).hexdigest()
-        names.append({"file": name, "rows": shard.height, "sha256": digest})
-    manifest = {"pool": pool.id, "rows": len(pool), "shards": names}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def load_pool(folder: Path) -> Pool:

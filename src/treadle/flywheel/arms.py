@@ -1,0 +1,154 @@
+"""Arms: the tested selection, its controls at equal tokens, and the training of each.
+
+Random controls draw a new subset for each training seed, so their spread holds both kinds of luck.
+All other arms keep their rows and change the training seed only.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from treadle import op as registry
+from treadle.context import Context
+from treadle.data.pool import Pool, from_parquet, to_parquet
+from treadle.data.selection import Budget, Selection
+from treadle.evaluate.stage import Candidate
+from treadle.machinery.engine import Output, Stage, Task, gather
+from treadle.machinery.folders import pack
+from treadle.op import BoundOp
+
+TESTED = "selected"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A set of rows, trained once a seed. `seed` is None where every seed shares the rows."""
+
+    name: str
+    seeds: tuple[int, ...]
+    selection: Selection
+
+    @property
+    def key(self) -> str:
+        """The arm's name in `selection.parquet`: `random-0` where each seed has rows of its own."""
+        return f"{self.name}-{self.seeds[0]}" if self.name == "random" else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One trained student: its weights as blobs, and the figures of its training."""
+
+    arm: str
+    seed: int
+    weights: tuple[str, ...]
+    figures: Mapping[str, Any]
+
+    @property
+    def candidate(self) -> Candidate:
+        return Candidate(self.arm, self.seed, self.weights)
+
+
+def choose(
+    name: str, bound: BoundOp, rows: pl.DataFrame, budget: Budget, context: Context
+) -> Selection:
+    """Run one selector as a task."""
+    assert context.engine is not None
+    store = context.engine.store
+    options = {
+        "op": bound.op.name,
+        "options": dict(bound.options),
+        "budget": [budget.unit, budget.amount],
+        "seed": context.seed,
+        "target": context.target.id if context.target is not None else None,
+    }
+    columns = ["id", "length", "length_total", *bound.needs]
+    blob = store.put(to_parquet(rows.select(dict.fromkeys(columns)).sort("id")))
+    stage = Stage(
+        f"select.{name}", select_rows, [Task((blob,))], bound.fingerprint, options, context
+    )
+    (commit,) = gather(context.engine, stage)
+    return Selection(*(from_parquet(store.get(key)) for key in commit.blobs))
+
+
+def select_rows(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
+    """Select (the work of a task)."""
+    rows = from_parquet(blobs[0])
+    bound = registry.get("select", options["op"]).bind(options["options"])
+    unit, amount = options["budget"]
+    seeded = replace(context, seed=options["seed"])
+    selection: Selection = bound.make()(rows, Budget(unit, amount), seeded)
+    return Output(
+        [to_parquet(selection.chosen), to_parquet(selection.left)],
+        rows_in=rows.height,
+        kept=selection.chosen.height,
+        dropped=selection.left.height,
+    )
+
+
+def controls(
+    names: Sequence[str],
+    tested: Selection,
+    rows: pl.DataFrame,
+    seeds: int,
+    context: Context,
+) -> list[Arm]:
+    """Choose the control arms at the token count of the tested selection."""
+    tokens = int(rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum())
+    budget = Budget("tokens", max(1, tokens))
+    arms = []
+    for name in names:
+        bound = registry.get("select", name).bind()
+        if name == "random":
+            for seed in range(seeds):
+                drawn = replace(context, seed=context.seed * 1_000_003 + seed + 1)
+                arms.append(
+                    Arm(name, (seed,), choose(f"random-{seed}", bound, rows, budget, drawn))
+                )
+        else:
+            chosen = choose(name, bound, rows, budget, context)
+            arms.append(Arm(name, tuple(range(seeds)), chosen))
+    return arms
+
+
+def train_arms(
+    arms: Sequence[Arm], pool: Pool, lengths: pl.DataFrame, bound: BoundOp, context: Context
+) -> list[Trained]:
+    """Train every arm with each of its seeds; an arm is done or done again, never half kept."""
+    assert context.engine is not None
+    store = context.engine.store
+    jobs = [(arm, seed) for arm in arms for seed in arm.seeds]
+    fingerprint = f"{bound.fingerprint}/{context.model('student').fingerprint}"
+    trained = []
+    for arm, seed in jobs:
+        rows = pool.keep(arm.selection.ids).frame
+        total = int(lengths.filter(pl.col("id").is_in(arm.selection.ids))["length_total"].sum())
+        worst = int(total * float(bound.options.get("epochs", 1)))
+        task = Task((store.put(to_parquet(rows)),), tokens=worst)
+        options = {"op": bound.op.name, "options": dict(bound.options), "seed": seed}
+        stage = Stage(f"train.{arm.name}-{seed}", train_one, [task], fingerprint, options, context)
+        (commit,) = gather(context.engine, stage)
+        figures = json.loads(store.get(commit.blobs[0]))
+        trained.append(Trained(arm.name, seed, commit.blobs[1:], figures))
+    return trained
+
+
+def train_one(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
+    """Train one arm (the work of a task)."""
+    rows = from_parquet(blobs[0])
+    bound = registry.get("train", options["op"]).bind(options["options"])
+    with tempfile.TemporaryDirectory(prefix="treadle-") as name:
+        folder = Path(name)
+        student = context.model("student")
+        figures = bound.make()(rows, student, options["seed"], folder, context)
+        weights = pack(folder)
+    blob = json.dumps(figures, sort_keys=True).encode()
+    return Output(
+        [blob, *weights], rows_in=rows.height, kept=rows.height, tokens=int(figures["tokens"])
+    )

@@ -1,0 +1,102 @@
+"""What a person sees while a run works: one line a stage, a bar while it lasts."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+class Observer(Protocol):
+    """Hears how a run goes on."""
+
+    def stage(self, name: str) -> None:
+        """A stage of the wheel begins."""
+        ...
+
+    def tasks(self, name: str, done: int, total: int, *, is_cached: bool) -> None:
+        """A task of a stage is done."""
+        ...
+
+    def tick(self) -> None:
+        """A training step or a batch is done."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line, at the end of a stage."""
+        ...
+
+
+class Silent:
+    """Says nothing."""
+
+    def stage(self, name: str) -> None:
+        return None
+
+    def tasks(self, name: str, done: int, total: int, *, is_cached: bool) -> None:
+        return None
+
+    def tick(self) -> None:
+        return None
+
+    def note(self, text: str) -> None:
+        return None
+
+
+class Bars:
+    """Progress bars on a terminal; plain lines where there is none."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars = Progress(
+            TextColumn("  [dim]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[steps]}"),
+            console=console,
+            transient=True,
+        )
+        self._current: str | None = None
+        self._bar = self._bars.add_task("", total=None, steps="", visible=False)
+        self._steps = 0
+        self._began = time.monotonic()
+        self._stage = ""
+
+    def __enter__(self) -> Bars:
+        if self.console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def stage(self, name: str) -> None:
+        self._stage, self._began = name, time.monotonic()
+        self._bars.update(self._bar, visible=False)
+
+    def tasks(self, name: str, done: int, total: int, *, is_cached: bool) -> None:
+        self._steps = 0
+        self._bars.update(
+            self._bar, description=name, completed=done, total=total, steps="", visible=True
+        )
+
+    def tick(self) -> None:
+        self._steps += 1
+        self._bars.update(self._bar, steps=f"{self._steps} steps", visible=True)
+
+    def note(self, text: str) -> None:
+        seconds = time.monotonic() - self._began
+        self.console.print(
+            f"[bold cyan]{self._stage:>9}[/]  {escape(text)}  [dim]{seconds:.1f} s[/]",
+            highlight=False,
+        )

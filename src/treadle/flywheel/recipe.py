@@ -1,0 +1,359 @@
+"""The recipe: what a user writes, checked whole before anything is spent.
+
+    student: embedded
+    data: {train: pool.jsonl, evaluate: heldout.jsonl}
+    audit: {near_duplicates: 0.8, contamination: {ngram: 13}}
+    select: {by: ifd, diverse: k_center, keep: 30%}
+    train: {method: sft, lora: 8, epochs: 1}
+    gate: {metric: nll, controls: [random, longest], reference: full, seeds: 3}
+    budget: {minutes: 60}
+
+Every section but `data` has defaults. All errors are reported at once, each with its line and the
+nearest valid name. Ops are named, never imported: a recipe cannot name a module, a host or a flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from treadle import op as registry
+from treadle.data.selection import Budget
+from treadle.errors import RecipeError, nearest
+from treadle.flywheel.yaml_lines import Document, parse
+from treadle.machinery.ledger import Limits
+
+ALWAYS_AUDITED: tuple[str, ...] = ("profile", "exact_duplicates", "contamination")
+TESTED = "selected"
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(_Section):
+    """Where rows come from. `evaluate` is a file, several by name, or a share such as `10%`."""
+
+    train: str | list[str]
+    evaluate: str | dict[str, str] = "10%"
+    target: str | None = None
+    layout: str | None = None
+    columns: dict[str, str] | None = None
+
+    @property
+    def held_out_share(self) -> float | None:
+        """The share of the training rows that is held out, if evaluation has no file of its own."""
+        text = self.evaluate
+        if isinstance(text, str) and text.strip().endswith("%"):
+            return Budget.parse(text, where="data.evaluate").amount
+        return None
+
+    @property
+    def evaluation_files(self) -> dict[str, str]:
+        if self.held_out_share is not None:
+            return {}
+        if isinstance(self.evaluate, str):
+            return {Path(self.evaluate).stem: self.evaluate}
+        return dict(self.evaluate)
+
+
+class GateSection(_Section):
+    """How the selection is judged. `seeds` counts training seeds of every compared arm."""
+
+    metric: str = "nll"
+    controls: list[str] = ["random", "longest"]
+    reference: Literal["full"] | None = "full"
+    seeds: int = pydantic.Field(3, ge=1, le=50)
+    alpha: float = pydantic.Field(0.05, gt=0, lt=0.5)
+    cluster: str | None = None
+
+
+class BudgetSection(_Section):
+    """Hard limits of the whole run. Not part of any result's identity."""
+
+    minutes: float | None = pydantic.Field(None, gt=0)
+    tokens: int | None = pydantic.Field(None, gt=0)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.minutes, self.tokens)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe: sections, and the ops that they name, bound to their options."""
+
+    name: str
+    folder: Path
+    student: str
+    embedder: str
+    seed: int
+    data: DataSection
+    audits: Mapping[str, registry.BoundOp]
+    measures: Mapping[str, Mapping[str, Any]]
+    selector: registry.BoundOp
+    keep: Budget
+    trainer: registry.BoundOp
+    evaluator: registry.BoundOp
+    gate: GateSection
+    budget: BudgetSection
+
+    def path(self, text: str) -> Path:
+        """Resolve a path of the recipe against the folder that it lies in."""
+        path = Path(text).expanduser()
+        return path if path.is_absolute() else self.folder / path
+
+    def resolved(self) -> dict[str, object]:
+        """Return the whole recipe as plain data, with every default written out."""
+        return {
+            "student": self.student,
+            "embedder": self.embedder,
+            "seed": self.seed,
+            "data": self.data.model_dump(exclude_none=True),
+            "audit": {name: _plain(bound) for name, bound in self.audits.items()},
+            "measure": {name: dict(options) for name, options in self.measures.items()},
+            "select": {
+                "method": self.selector.op.name,
+                **_plain(self.selector),
+                "keep": _budget_text(self.keep),
+            },
+            "train": {"method": self.trainer.op.name, **_plain(self.trainer)},
+            "evaluate": _plain(self.evaluator),
+            "gate": self.gate.model_dump(),
+            "budget": self.budget.model_dump(exclude_none=True),
+        }
+
+    def text(self) -> str:
+        """Return the resolved recipe as YAML."""
+        return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
+
+
+def _plain(bound: registry.BoundOp) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in bound.options.items()}
+
+
+def _budget_text(budget: Budget) -> str:
+    if budget.unit == "share":
+        return f"{budget.amount * 100:g}%"
+    return f"{budget.amount:g} {budget.unit}"
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe file; `overrides` are `key.path=value` texts.
+
+    Raises:
+        RecipeError: one message with every error that was found.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        hint = " `treadle init DATA.jsonl` writes one."
+        raise RecipeError(f"{path}: cannot be read ({error.strerror}).{hint}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: is not UTF-8 text.") from error
+    document = parse(text, path.name)
+    for override in overrides:
+        document = _override(document, override)
+    return check_recipe(document, name=path.stem, folder=path.resolve().parent)
+
+
+def _override(document: Document, text: str) -> Document:
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise RecipeError(f"--set {text}: write it as key=value, for example select.keep=10%.")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {text}: the value is not valid YAML.") from error
+    return document.with_value(tuple(key.strip().split(".")), parsed, f"--set {text}")
+
+
+def check_recipe(document: Document, *, name: str, folder: Path) -> Recipe:
+    """Check a parsed recipe. See `read_recipe`."""
+    return _Checker(document, name, folder).recipe()
+
+
+class _Checker:
+    """Collects every error of a recipe before raising one."""
+
+    SECTIONS = (
+        "student", "embedder", "seed", "data", "audit", "measure", "select", "train", "evaluate",
+        "gate", "budget",
+    )  # fmt: skip
+
+    def __init__(self, document: Document, name: str, folder: Path) -> None:
+        self.document, self.name, self.folder = document, name, folder
+        self.errors: list[str] = []
+
+    def recipe(self) -> Recipe:
+        raw = self.document.data
+        for key in raw:
+            if key not in self.SECTIONS:
+                self.fail((str(key),), f"unknown section {key!r}.{nearest(str(key), self.SECTIONS)}")
+        data = self.section("data", DataSection)
+        gate = self.section("gate", GateSection)
+        budget = self.section("budget", BudgetSection)
+        student = self.text("student", "embedded")
+        embedder = self.text("embedder", "hashed" if student in ("scripted", "proxy") else "minilm")
+        audits = self.audits()
+        measures = self.measures()
+        selector, keep = self.selector()
+        trainer = self.method("train", "ngram" if student == "scripted" else "sft")
+        evaluator = self.evaluator(gate)
+        seed = self.integer("seed", 0)
+        if data is not None:
+            self.files(data)
+        if gate is not None:
+            self.controls(gate)
+        if self.errors:
+            count = len(self.errors)
+            head = f"{count} errors in the recipe:\n" if count > 1 else ""
+            raise RecipeError(head + "\n".join(self.errors))
+        # No error was found, so every part is there.
+        return Recipe(
+            self.name, self.folder, student, embedder, seed, data, audits, measures, selector,
+            keep, trainer, evaluator, gate, budget,
+        )  # fmt: skip
+
+    def fail(self, path: tuple[str, ...], message: str) -> None:
+        self.errors.append(f"{self.document.where(*path)}: {message}")
+
+    def section(self, name: str, model: type[Any]) -> Any:
+        raw = self.mapping(name)
+        if raw is None:
+            return None
+        try:
+            return model(**raw)
+        except pydantic.ValidationError as error:
+            for problem in error.errors():
+                self.fail((name, *map(str, problem["loc"])), _say(name, problem, model))
+        except TypeError:
+            self.fail((name,), f"{name}: keys must be text.")
+        return None
+
+    def mapping(self, name: str) -> dict[str, Any] | None:
+        raw = self.document.data.get(name)
+        if raw is None:
+            return {}
+        if not isinstance(raw, dict):
+            self.fail((name,), f"{name} must be a mapping such as `{name}: {{…}}`, got {raw!r}.")
+            return None
+        return dict(raw)
+
+    def text(self, name: str, default: str) -> str:
+        raw = self.document.data.get(name, default)
+        if not isinstance(raw, str) or not raw.strip():
+            self.fail((name,), f"{name} must be a name or a path, got {raw!r}.")
+            return default
+        return raw
+
+    def integer(self, name: str, default: int) -> int:
+        raw = self.document.data.get(name, default)
+        if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
+            self.fail((name,), f"{name} must be a whole number ≥ 0, got {raw!r}.")
+            return default
+        return raw
+
+    def bind(self, role: registry.Role, name: str, options: Any, *path: str) -> Any:
+        """Bind an op; a plain value stands for its first option, true or nothing for defaults."""
+        where = f"{self.document.where(*path)}: {role}.{name}"
+        try:
+            op = registry.get(role, name, where=self.document.where(*path))
+            if options is None or options is True:
+                options = {}
+            elif not isinstance(options, Mapping):
+                first = next(iter(op.parameters), None)
+                if first is None:
+                    raise RecipeError(f"{where}: takes no options, got {options!r}.")
+                options = {first: options}
+            return op.bind(options, where=where)
+        except RecipeError as error:
+            self.errors.append(str(error))
+            return None
+
+    def audits(self) -> dict[str, registry.BoundOp]:
+        raw = self.mapping("audit") or {}
+        chosen: dict[str, Any] = dict.fromkeys(ALWAYS_AUDITED)
+        if "audit" not in self.document.data:
+            chosen["near_duplicates"] = None
+        chosen.update(raw)
+        bound = {
+            str(name): self.bind("audit", str(name), options, "audit", str(name))
+            for name, options in chosen.items()
+            if options is not False
+        }
+        return {name: op for name, op in bound.items() if op is not None}
+
+    def measures(self) -> dict[str, Mapping[str, Any]]:
+        raw = self.mapping("measure") or {}
+        bound = {n: self.bind("measure", str(n), o, "measure", str(n)) for n, o in raw.items()}
+        return {str(name): op.options for name, op in bound.items() if op is not None}
+
+    def selector(self) -> tuple[Any, Any]:
+        raw = self.mapping("select")
+        if raw is None:
+            return None, None
+        keep = None
+        try:
+            keep = Budget.parse(raw.pop("keep", "30%"))
+        except RecipeError as error:
+            self.fail(("select", "keep"), str(error))
+        method = raw.pop("method", None)
+        if method is None and "by" in raw:
+            method = "score_then_diverse" if "diverse" in raw else "top"
+        elif method is None:
+            method = raw.pop("diverse", "random")
+        return self.bind("select", str(method), raw, "select"), keep
+
+    def method(self, name: registry.Role, default: str) -> Any:
+        raw = self.mapping(name)
+        if raw is None:
+            return None
+        method = raw.pop("method", default)
+        return self.bind(name, str(method), raw, name)
+
+    def evaluator(self, gate: GateSection | None) -> Any:
+        raw = self.mapping("evaluate")
+        if raw is None or gate is None:
+            return None
+        path = ("evaluate",) if raw else ("gate", "metric")
+        return self.bind("evaluate", gate.metric, raw, *path)
+
+    def files(self, data: DataSection) -> None:
+        train = [data.train] if isinstance(data.train, str) else data.train
+        named = [("train", text) for text in train]
+        named += [("evaluate", text) for text in data.evaluation_files.values()]
+        named += [("target", data.target)] if data.target else []
+        for key, text in named:
+            path = Path(text).expanduser()
+            path = path if path.is_absolute() else self.folder / path
+            if not path.exists() and not any(path.parent.glob(path.name)):
+                near = nearest(path.name, [p.name for p in path.parent.glob("*")][:50])
+                self.fail(("data", key), f"data.{key}: no such file: {text}.{near}")
+
+    def controls(self, gate: GateSection) -> None:
+        known = [op.name for op in registry.ops("select")]
+        for name in gate.controls:
+            if name not in known:
+                self.fail(
+                    ("gate", "controls"),
+                    f"gate.controls: unknown selector {name!r}.{nearest(name, known)}",
+                )
+        if "random" not in gate.controls:
+            self.fail(
+                ("gate", "controls"), "gate.controls: `random` is required: no claim without it."
+            )
+
+
+def _say(section: str, problem: Any, model: type[pydantic.BaseModel]) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"{section}: unknown key {key!r}.{nearest(key, model.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{section}.{key} is missing."
+    return f"{section}.{key}: {problem['msg'].lower()}, got {problem['input']!r}."

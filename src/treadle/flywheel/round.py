@@ -1,0 +1,198 @@
+"""One turn of the wheel: load, lint, audit, measure, select, train, evaluate, gate.
+
+Every costly step is a stage of tasks in the store, so running the same recipe again continues where
+it stopped. The report is written by the caller: it only reads the run folder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from treadle import op as registry
+from treadle.context import Context
+from treadle.data.lint import lint
+from treadle.data.pool import Pool
+from treadle.data.selection import Findings, Selection
+from treadle.data.verdict import RESULT_SCHEMA, Verdict
+from treadle.errors import DataError
+from treadle.evaluate.sealed import SealedSets
+from treadle.evaluate.stage import Candidate, evaluate_students
+from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, train_arms
+from treadle.flywheel.artefacts import Artefacts
+from treadle.flywheel.features import Features, measure_pool
+from treadle.flywheel.load import Inputs, load_inputs
+from treadle.flywheel.progress import Observer
+from treadle.flywheel.recipe import Recipe
+from treadle.machinery.engine import LocalEngine
+from treadle.machinery.ledger import Ledger
+from treadle.models.protocol import Student
+
+
+@dataclass(frozen=True)
+class Round:
+    """The parts that a round works with."""
+
+    recipe: Recipe
+    artefacts: Artefacts
+    engine: LocalEngine
+    ledger: Ledger
+    context: Context
+    observer: Observer
+
+    @property
+    def student(self) -> Student:
+        student: Student = self.context.model("student")
+        return student
+
+    def turn(self) -> Verdict:
+        """Turn the wheel once and return the verdict.
+
+        Raises:
+            TreadleError: anything foreseen; finished work is kept, and a second call goes on.
+        """
+        inputs = self.load()
+        self.lint(inputs.pool)
+        findings, clean = self.audit(inputs)
+        features, arms = self.measure_and_select(inputs, findings, clean)
+        trained = self.train(arms, clean, features)
+        results = self.evaluate(inputs.sealed, trained)
+        return self.gate(inputs.sealed, results)
+
+    def load(self) -> Inputs:
+        self.observer.stage("load")
+        inputs = load_inputs(self.recipe)
+        self.artefacts.folder.hold_to(self.recipe.resolved(), inputs.hashes)
+        self.artefacts.inputs(self.recipe, inputs)
+        bad = len(inputs.loaded.quarantine)
+        self.observer.note(
+            f"{inputs.loaded.read:,} rows read ({inputs.loaded.layout}), {bad:,} quarantined, "
+            f"{inputs.loaded.merged:,} merged as equal; evaluation: "
+            + ", ".join(f"{name} {n:,}" for name, n in inputs.sealed.sizes.items())
+        )
+        return inputs
+
+    def lint(self, pool: Pool) -> None:
+        self.observer.stage("lint")
+        began = time.monotonic()
+        report = lint(pool, self.student.tokenizer, max_tokens=self.max_tokens)
+        self.ledger.record("lint", pool.id, _counts(len(pool)), time.monotonic() - began)
+        self.artefacts.figures("lint", report.as_json())
+        errors = len(report.errors)
+        self.observer.note(f"{errors} errors, {len(report.warnings)} warnings")
+        if not report.is_ready:
+            problems = "; ".join(f"{check.name}: {check.message}" for check in report.errors)
+            raise DataError(f"the rows are not ready for training: {problems}")
+
+    @property
+    def max_tokens(self) -> int:
+        """Rows are cut at what the trainer takes, or at the student's window."""
+        wanted = int(self.recipe.trainer.options.get("max_tokens", self.student.max_tokens))
+        return min(wanted, self.student.max_tokens)
+
+    def audit(self, inputs: Inputs) -> tuple[pl.DataFrame, Pool]:
+        """Run every audit; rows with a finding are dropped, each with its first reason."""
+        self.observer.stage("audit")
+        context = replace(self.context, sealed=inputs.sealed.index(ngram=self._ngram()))
+        frames, figures = [], {}
+        for name, bound in self.recipe.audits.items():
+            began, inner = time.monotonic(), self._seconds_of(name)
+            found: Findings = bound.make()(inputs.pool, context)
+            seconds = time.monotonic() - began - (self._seconds_of(name) - inner)
+            self.ledger.record(f"audit.{name}", inputs.pool.id, _counts(len(inputs.pool)), seconds)
+            frames.append(found.rows.with_columns(pl.lit(name).alias("op")))
+            figures[name] = dict(found.figures)
+        findings = pl.concat(frames).unique("id", keep="first", maintain_order=True).sort("id")
+        self.artefacts.findings(findings, figures)
+        clean = inputs.pool.without(findings["id"])
+        reasons = Counter(findings["reason"].to_list())
+        told = ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items())) or "nothing"
+        self.observer.note(f"dropped: {told}; {len(clean):,} rows left")
+        if not len(clean):
+            raise DataError("the audit dropped every row: nothing is left to select from.")
+        return findings, clean
+
+    def _ngram(self) -> int:
+        audit = self.recipe.audits.get("contamination")
+        return int(audit.options.get("ngram", 13)) if audit is not None else 13
+
+    def _seconds_of(self, prefix: str) -> float:
+        costs = self.ledger.costs()
+        return sum(float(c["seconds"]) for c in costs if str(c["stage"]).startswith(prefix))
+
+    def measure_and_select(
+        self, inputs: Inputs, findings: pl.DataFrame, clean: Pool
+    ) -> tuple[Features, list[Arm]]:
+        """Measure what the selectors need, choose the tested rows, then the controls."""
+        recipe = self.recipe
+        self.observer.stage("measure")
+        wanted = [recipe.selector, *(registry.get("select", n).bind() for n in recipe.gate.controls)]
+        needs = ["length", *(n for bound in wanted for n in bound.needs), *recipe.measures]
+        context = replace(self.context, target=inputs.target)
+        features = measure_pool(clean, list(dict.fromkeys(needs)), recipe.measures, context)
+        bad = features.quarantined
+        self.observer.note(f"{', '.join(dict.fromkeys(needs))}; {bad.height} rows quarantined")
+        self.observer.stage("select")
+        rows = features.frame.filter(~pl.col("id").is_in(bad["id"].to_list()))
+        tested = choose(TESTED, recipe.selector, rows, recipe.keep, context)
+        if not tested.ids:
+            raise DataError(f"select.{recipe.selector.op.name} chose no row: every score is missing.")
+        gate = recipe.gate
+        seeds = tuple(range(gate.seeds))
+        arms = [Arm(TESTED, seeds, tested)]
+        arms += controls(gate.controls, tested, rows, gate.seeds, context)
+        if gate.reference:
+            everything = Selection.of(rows, list(range(rows.height)), "everything")
+            arms.append(Arm(gate.reference, (0,), everything))
+        self.artefacts.selection(inputs, findings, features, arms)
+        tokens = rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum()
+        self.observer.note(f"{len(tested.ids):,} of {rows.height:,} rows, {tokens:,} tokens")
+        return features, arms
+
+    def train(self, arms: list[Arm], clean: Pool, features: Features) -> list[Trained]:
+        self.observer.stage("train")
+        trained = train_arms(arms, clean, features.frame, self.recipe.trainer, self.context)
+        self.artefacts.training(arms, trained, features.frame, self.engine.store)
+        steps = sum(int(t.figures.get("steps", 0)) for t in trained)
+        self.observer.note(f"{len(trained)} students, {steps:,} steps")
+        return trained
+
+    def evaluate(self, sealed: SealedSets, trained: list[Trained]) -> pl.DataFrame:
+        self.observer.stage("evaluate")
+        candidates = [Candidate("before", 0), *(t.candidate for t in trained)]
+        results = evaluate_students(
+            sealed, candidates, self.recipe.evaluator, self.context,
+            cluster=self.recipe.gate.cluster,
+        )  # fmt: skip
+        self.artefacts.results(results)
+        self.observer.note(f"{len(candidates)} students on {sum(sealed.sizes.values()):,} items")
+        return results
+
+    def gate(self, sealed: SealedSets, results: pl.DataFrame) -> Verdict:
+        self.observer.stage("gate")
+        gate = self.recipe.gate
+        options: Mapping[str, Any] = {
+            "controls": tuple(gate.controls),
+            "reference": gate.reference,
+            "alpha": gate.alpha,
+            "metric": gate.metric,
+        }
+        bound = registry.get("gate", "paired").bind(options)
+        began = time.monotonic()
+        verdict: Verdict = bound.make()(results.select(*RESULT_SCHEMA), self.context)
+        self.ledger.record("gate", "gate", _counts(results.height), time.monotonic() - began)
+        self.artefacts.verdict(verdict, sealed)
+        self.ledger.decide("verdict", {"decision": verdict.decision, "sentence": verdict.sentence})
+        self.observer.note(verdict.decision.replace("_", " "))
+        return verdict
+
+
+def _counts(rows: int) -> dict[str, int]:
+    return {"rows_in": rows, "kept": rows, "dropped": 0, "quarantined": 0, "tokens": 0}
+
+

@@ -1,0 +1,219 @@
+"""The scripted student: a real language model of bytes, small enough to train in milliseconds.
+
+    student = scripted.load()
+    student.generate([[Message("user", "Hello?")]], max_new_tokens=16)
+
+Every stage of the wheel can be turned with it in a second, without torch and without weights: it is
+a proper probability model, so likelihoods, IFD and training behave as they do with a real one, only
+weaker. It counts n-grams of bytes (contexts of 0 to 5) and mixes the orders by Dirichlet smoothing;
+a cache of the earlier turns makes a reply that takes up words of its prompt more likely.
+
+All arithmetic for a sequence reads that sequence only, and counts are integers, so results do not
+depend on batches, threads or the order of training rows. `replies` scripts answers for tests.
+
+Not here: training (`train/ngram.py`), counting (`ngrams`), a model worth deploying (`local.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.data.row import ROLES, Message
+from treadle.data.template import Encoding, safe_turns
+from treadle.errors import ModelError
+from treadle.models.ngrams import NOTHING, REACH, STRENGTHS, UNIT, Counts, followers, grams
+from treadle.models.protocol import Reply, Scorable, TokenScores
+
+CONTROL = (*(f"<|{role}|>" for role in ROLES), "<|end|>")
+STOP = 256 + len(CONTROL) - 1
+CACHE_STRENGTH = 4.0  # how many earlier sightings in the text weigh as much as all counts
+COUNTS_FILE = "counts.json"
+_PARTS = re.compile("(" + "|".join(re.escape(mark) for mark in CONTROL) + ")")
+
+CORPUS = """\
+<|user|>What is the capital of France?<|end|><|assistant|>The capital of France is Paris.<|end|>
+<|user|>Name three primary colours.<|end|><|assistant|>Red, blue and yellow.<|end|>
+<|user|>Write one sentence about the sea.<|end|><|assistant|>The sea is wide and it is never still.<|end|>
+<|user|>How do I boil an egg?<|end|><|assistant|>Put the egg in hot water for eight minutes.<|end|>
+<|user|>What is 2 + 3?<|end|><|assistant|>2 + 3 = 5<|end|>
+The people of the town met in the morning and talked about the weather, the water and the work that
+had to be done before the end of the year. Some of them said that the old mill should be used again.
+Others thought that it would take too long and cost too much, and that there were better ways.
+A good answer is short, says what was asked for, and gives a reason. It does not repeat the question.
+There are many things to see in a large city: the river, the bridges, the houses and the markets.
+When you write a list, put one item on each line. When you write a number, say what it counts.
+This is an example of how to use the function; it takes a list of words and returns the longest one.
+"""
+
+
+class ByteTokenizer:
+    """Bytes 0-255 and five control tokens. Any text survives encoding and decoding."""
+
+    stop_ids: frozenset[int] = frozenset({STOP})
+    control_tokens: tuple[str, ...] = CONTROL
+
+    def render(self, turns: Sequence[Message], *, open_reply: bool) -> str:
+        text = "".join(f"<|{turn.role}|>{turn.content}<|end|>" for turn in turns)
+        return text + "<|assistant|>" if open_reply else text
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        return [_encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        parts = (bytes([i]) if i < 256 else CONTROL[i - 256].encode() for i in ids)
+        return b"".join(parts).decode("utf-8", "replace")
+
+
+def _encode(text: str) -> Encoding:
+    ids: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    starts: list[NDArray[np.int32]] = [np.empty(0, np.int32)]
+    at = 0
+    for i, part in enumerate(_PARTS.split(text)):
+        if i % 2:
+            ids.append(np.array([256 + CONTROL.index(part)], np.int32))
+            starts.append(np.array([at], np.int32))
+        elif part:
+            raw = np.frombuffer(part.encode("utf-8", "replace"), np.uint8)
+            opens = (raw & 0xC0) != 0x80  # the first byte of each character
+            ids.append(raw.astype(np.int32))
+            starts.append((at + np.cumsum(opens) - 1).astype(np.int32))
+        at += len(part)
+    return Encoding(np.concatenate(ids), np.concatenate(starts))
+
+
+@dataclass(frozen=True)
+class ScriptedStudent:
+    """A student that counts. `replies` maps the text of a prompt's last turn to a fixed answer."""
+
+    counts: Counts
+    replies: Mapping[str, str] = field(default_factory=dict)
+    name: str = "scripted"
+    max_tokens: int = 4096
+    precision: str = "float64"
+    tokenizer: ByteTokenizer = field(default_factory=ByteTokenizer)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        parts = [self.counts.to_json(), STRENGTHS, CACHE_STRENGTH, CONTROL, self.max_tokens]
+        text = json.dumps([*parts, sorted(self.replies.items())])
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def predict(self, ids: NDArray[np.int32], at: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the distribution of the token at each position `at` (ascending, up to len(ids))."""
+        padded = np.concatenate([np.full(REACH, NOTHING, np.int64), ids.astype(np.int64)])
+        base = self.counts.predict(padded[at[:, None] + np.arange(REACH)])
+        copied = followers(ids, at)
+        total = copied.sum(axis=1, keepdims=True)
+        found: NDArray[np.float64] = (copied + CACHE_STRENGTH * base) / (total + CACHE_STRENGTH)
+        return found
+
+    def score(
+        self, sequences: Sequence[Scorable], *, tick: Callable[[], None] = lambda: None
+    ) -> list[TokenScores]:
+        """Score sequences one by one: no result depends on its neighbours."""
+        results = []
+        for sequence in sequences:
+            tick()
+            results.append(self._score(sequence))
+        return results
+
+    def _score(self, sequence: Scorable) -> TokenScores:
+        at = np.flatnonzero(sequence.wanted)
+        likely = self.predict(sequence.ids, at)
+        logs = np.log(likely)
+        logprobs = logs[np.arange(len(at)), sequence.ids[at]].astype(np.float32)
+        entropies = (-(likely * logs).sum(axis=1)).astype(np.float32)
+        logprobs[at == 0] = np.nan
+        entropies[at == 0] = np.nan
+        return TokenScores(logprobs, entropies)
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        tick: Callable[[], None] = lambda: None,
+    ) -> list[Reply]:
+        """Answer prompts, each with its own random numbers: order and company do not matter."""
+        results = []
+        for prompt in prompts:
+            tick()
+            scripted = self.replies.get(prompt[-1].content) if prompt else None
+            if scripted is not None:
+                results.append(self._recite(scripted, max_new_tokens))
+            else:
+                results.append(self._continue(prompt, max_new_tokens, temperature, seed))
+        return results
+
+    def _recite(self, text: str, max_new_tokens: int) -> Reply:
+        ids = self.tokenizer.encode([text])[0].ids
+        if len(ids) < max_new_tokens:
+            return Reply(text, len(ids) + 1, True)
+        return Reply(self.tokenizer.decode(ids[:max_new_tokens].tolist()), max_new_tokens, False)
+
+    def _continue(
+        self, prompt: Sequence[Message], max_new_tokens: int, temperature: float, seed: int
+    ) -> Reply:
+        text = self.tokenizer.render(safe_turns(prompt, self.tokenizer), open_reply=True)
+        digest = hashlib.sha256(f"{seed}/{text}".encode("utf-8", "replace")).digest()
+        rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+        ids = self.tokenizer.encode([text])[0].ids
+        start = len(ids)
+        while len(ids) - start < max_new_tokens and len(ids) < self.max_tokens:
+            likely = self.predict(ids, np.array([len(ids)]))[0]
+            choice = _choose(likely, temperature, rng)
+            if choice == STOP:
+                return Reply(
+                    self.tokenizer.decode(ids[start:].tolist()), len(ids) - start + 1, True
+                )
+            ids = np.append(ids, np.int32(choice))
+        return Reply(self.tokenizer.decode(ids[start:].tolist()), len(ids) - start, False)
+
+    def tuned(self, folder: Path) -> ScriptedStudent:
+        """Return this student with the counts that `train.ngram` wrote to `folder`.
+
+        Raises:
+            ModelError: the folder holds no such counts.
+        """
+        path = folder / COUNTS_FILE
+        try:
+            counts = Counts.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(
+                f"{path}: not the counts of a scripted student ({error}). Train it with `ngram`."
+            ) from error
+        return self.with_counts(counts)
+
+    def with_counts(self, counts: Counts) -> ScriptedStudent:
+        """Return this student with other counts."""
+        return replace(self, counts=counts)
+
+
+def _choose(likely: NDArray[np.float64], temperature: float, rng: np.random.Generator) -> int:
+    """Return a byte or the stop token: other control tokens cannot be part of a reply."""
+    allowed = likely.copy()
+    allowed[256:STOP] = 0.0
+    if temperature <= 0:
+        return int(allowed.argmax())
+    sharp = (allowed / allowed.max()) ** (1.0 / temperature)
+    reach = np.cumsum(sharp)
+    return int(np.searchsorted(reach, rng.random() * reach[-1], side="right"))
+
+
+def load(replies: Mapping[str, str] | None = None) -> ScriptedStudent:
+    """Return the untrained scripted student; `replies` scripts answers for tests."""
+    ids = _encode(CORPUS).ids
+    seen = grams(ids, np.ones(len(ids), np.bool_))
+    counts = Counts.empty().plus(seen, np.full(len(seen), UNIT, np.int64))
+    return ScriptedStudent(counts, dict(replies or {}))

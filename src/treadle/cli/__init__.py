@@ -1,0 +1,61 @@
+"""The command line: thin, and quick to start because each command imports what it needs.
+
+Exit codes: 0 done (and, for `run`, accepted) · 1 failed · 2 usage · 3 held or rolled back by the gate
+· 4 budget reached · 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from treadle.cli import facts, stages, wheel
+from treadle.errors import TreadleError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="treadle",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help=(
+        "Turn the data value flywheel for LLM post-training, and prove that every turn helped.\n\n"
+        "[bold]Start here[/]   treadle demo            a whole turn on real text, about five minutes\n\n"
+        "[bold]Your data[/]    treadle init mine.jsonl   writes a recipe; then treadle run recipe.yaml\n\n"
+        "[bold]One stage[/]    treadle lint · audit · measure · select · train · evaluate"
+    ),
+)
+wheel.register(app)
+stages.register(app)
+facts.register(app)
+
+
+def main() -> None:
+    """Run the command line: foreseen errors are one paragraph, a traceback only with --debug."""
+    debug = "--debug" in sys.argv
+    console = Console(stderr=True)
+    try:
+        app([a for a in sys.argv[1:] if a != "--debug"])
+    except TreadleError as error:
+        if debug:
+            raise
+        console.print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}", highlight=False)
+        sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            console.print("Stopped. Finished work is kept: run the same command again to go on.")
+        raise
+    except Exception as error:  # the command line is the last boundary: say what to do, not a trace
+        if debug:
+            raise
+        console.print(
+            f"[bold red]Unforeseen {type(error).__name__}[/] {escape(str(error))}\nThis is a bug in "
+            "treadle. Run again with --debug for the traceback; finished work is kept.",
+            highlight=False,
+        )
+        sys.exit(1)

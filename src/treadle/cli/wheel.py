@@ -1,0 +1,222 @@
+"""Commands about whole runs: demo, init, check, run, runs, try, report, trace."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from treadle.cli import show
+from treadle.errors import RecipeError
+
+EXIT_CODES = {"accept": 0, "hold": 3, "roll_back": 3}
+COLOURS = {"accept": "green", "hold": "yellow", "roll_back": "red"}
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change one value of the recipe, e.g. --set select.keep=10%."),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="A Python file with your own ops. It runs with your rights."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")]
+RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
+Folder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/recipe.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    for name, command in (
+        ("demo", demo), ("init", init), ("check", check), ("run", run), ("runs", runs),
+        ("try", try_), ("report", report), ("trace", trace),
+    ):  # fmt: skip
+        app.command(name, rich_help_panel="The wheel")(command)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where the demo's data and run go.")] = Path("demo"),
+    student: Annotated[
+        str, typer.Option(help="`embedded` (a real 135M model), or `scripted` (a second).")
+    ] = "embedded",
+) -> None:
+    """A whole turn of the wheel on real text with planted defects, in about five minutes.
+
+    The rows are questions about Python's standard library, answered by its documentation. The report
+    says how many of the planted defects were caught. A verdict of *hold* is an honest end.
+    """
+    from treadle import api
+    from treadle.flywheel import demo as data
+
+    planted = data.write_demo(out)
+    recipe = data.write_recipe(out, student)
+    show.out.print(f"Real text with planted defects is in [bold]{out}[/], the recipe in {recipe}.")
+    found = api.run(recipe, out=out / "run")
+    recall = api.score_demo(found, planted)
+    rows = [(r["kind"], r["planted"], r["caught"], r["recall"]) for r in recall["kinds"]]
+    show.table(("planted defect", "planted", "caught", "recall"), rows)
+    show.out.print(f"False flags: {recall['false_flag_rate']:.2%} of the clean rows.\n")
+    _show_verdict(found.verdict)
+    if found.verdict["decision"] == "hold":
+        show.out.print(
+            "[dim]Hold is what an honest gate says when the evidence does not reach: the demo is kept "
+            "small so that it ends within minutes. The sentence above says what would be needed.[/]"
+        )
+    show.out.print(f"\nReport: [bold]{found.report}[/]\nNext: treadle init YOUR_DATA.jsonl")
+
+
+def init(
+    data: Annotated[Path, typer.Argument(help="Your rows: JSONL, JSON, CSV, Parquet …")],
+    evaluate: Annotated[
+        Path | None, typer.Option(help="Rows to judge by [default: 10% of the data is held out].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+    student: Annotated[str, typer.Option(help="embedded, a Hugging Face id or a folder.")] = "embedded",
+) -> None:
+    """Write a recipe for your data, with comments, and show what was found in it."""
+    from treadle import api
+    from treadle.flywheel.starter import starter_recipe
+
+    if out.exists():
+        raise RecipeError(f"{out} exists already. Choose another name with --out.")
+    loaded = api.load(data)
+    if evaluate is not None:
+        api.load(evaluate)
+    out.write_text(starter_recipe(data, evaluate, student), encoding="utf-8")
+    bad = len(loaded.quarantine)
+    show.out.print(
+        f"{data}: {loaded.read:,} rows ({loaded.layout}), {bad:,} malformed, "
+        f"{loaded.merged:,} exact duplicates.\nRecipe: [bold]{out}[/]\n"
+        f"Next: treadle check {out}; treadle run {out}"
+    )
+
+
+def check(recipe: RecipeFile, sets: Sets = None, plugins: Plugins = None, json: Json = False) -> None:
+    """Check a whole recipe before anything is spent, and estimate tokens, minutes and disk.
+
+    All errors come at once, each with its line and the nearest valid name.
+    """
+    from treadle import api
+
+    checked, cost = api.check(recipe, overrides=sets or (), plugins=plugins or ())
+    if json:
+        show.as_json({"recipe": checked.resolved(), "estimate": cost.as_json()})
+        return
+    show.out.print(f"[green]The recipe is valid.[/]\n\n{checked.text()}")
+    rows = [(name, f"{minutes:.1f} min") for name, minutes in cost.minutes.items()]
+    show.table(("stage", "about"), rows)
+    known = cost.parameters is not None
+    span = f"{cost.low:.0f} to {cost.high:.0f} minutes" if known else "unknown model: no estimate"
+    show.out.print(
+        f"\n[bold]{span}[/], {cost.tokens:,} tokens through the model, {cost.disk_mb:,.0f} MB of disk "
+        f"({cost.free_mb:,.0f} free) on {cost.machine.name} at {cost.machine.best:.0f} GFLOP/s."
+    )
+    limit = checked.budget.minutes
+    if limit is not None and cost.low > limit:
+        show.out.print(f"[yellow]The budget of {limit:g} minutes will most likely not suffice.[/]")
+
+
+def run(
+    recipe: RecipeFile, out: Out = None, sets: Sets = None, plugins: Plugins = None,
+    json: Json = False, quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+) -> None:  # fmt: skip
+    """Turn the wheel once. Run it again to go on where it stopped.
+
+    load → lint → audit → measure → select → train → evaluate → gate → report. Exit code 0: accepted;
+    3: held or rolled back by the gate; 4: a budget ran out (raise it and run again).
+    """
+    from treadle import api
+
+    found = api.run(
+        recipe, out=out, overrides=sets or (), plugins=plugins or (), progress=not (quiet or json)
+    )
+    if json:
+        show.as_json({"run": str(found.path), "verdict": found.verdict, "counts": found.counts})
+    else:
+        _show_verdict(found.verdict)
+        show.out.print(f"Report: [bold]{found.report}[/]")
+    raise typer.Exit(EXIT_CODES[found.verdict["decision"]])
+
+
+def _show_verdict(verdict: dict[str, object]) -> None:
+    decision = str(verdict["decision"])
+    colour = COLOURS[decision]
+    show.out.print(f"\n[bold {colour}]{decision.replace('_', ' ').upper()}[/]  {verdict['sentence']}\n")
+    comparisons = verdict["comparisons"]
+    assert isinstance(comparisons, list)
+    rows = [
+        (c["against"], c["role"], c["effect"], f"{c['low']:.4g} … {c['high']:.4g}", c["p_better"])
+        for c in comparisons
+    ]
+    show.table(("against", "as", "gain", "interval", "p"), rows)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("runs"),
+    json: Json = False,
+) -> None:
+    """List runs and their verdicts."""
+    from treadle import api
+
+    found = api.runs(folder)
+    if json:
+        show.as_json(found)
+    elif not found:
+        show.out.print(f"No runs in {folder}.")
+    else:
+        keys = ("run", "student", "decision", "sentence")
+        show.table(keys, [[r[k] for k in keys] for r in found])
+
+
+def try_(
+    folder: Folder,
+    prompt: Annotated[str, typer.Argument(help="What to ask.")],
+    tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 200,
+    json: Json = False,
+) -> None:
+    """Ask a run's student, before and after training."""
+    from treadle import api
+
+    answers = api.try_prompt(folder, prompt, max_new_tokens=tokens)
+    if json:
+        show.as_json(answers)
+        return
+    for name, text in answers.items():
+        show.out.rule(f"[bold]{name}[/] training", align="left")
+        show.out.print(text, markup=False)
+
+
+def report(folder: Folder) -> None:
+    """Write report.html of a run again, also of one that is not finished."""
+    from treadle import api
+
+    show.out.print(str(api.write_report(folder)))
+
+
+def trace(
+    folder: Folder,
+    row: Annotated[str, typer.Argument(help="A row id, its beginning, or your own id.")],
+    json: Json = False,
+) -> None:
+    """Tell a row's whole story: origin, features, findings, selection, reasons."""
+    from treadle import api
+
+    story = api.trace(folder, row)
+    if json:
+        show.as_json(story)
+        return
+    width = shutil.get_terminal_size().columns
+    show.out.print(f"[bold]{story['id']}[/] ({story['kind']})")
+    show.out.print(story["text"][: 8 * width], markup=False)
+    show.table(
+        ("file", "line", "your id", "other columns"),
+        [(o["file"], o["line"], o["id"], o["extra"]) for o in story["origins"]],
+        title="\ncame from",
+    )
+    for name in ("findings", "features", "selection"):
+        for record in story.get(name, []):
+            rows = [(k, v) for k, v in record.items() if k != "id" and v is not None]
+            show.table((name, ""), rows)

@@ -1,0 +1,130 @@
+"""What will a recipe cost? Said before anything is spent, and compared with the truth afterwards.
+
+The model is plain: tokens × floating-point operations a token ÷ (measured speed × efficiency).
+Efficiencies were fitted to whole runs of the embedded model; the interval is a factor either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from treadle.data.pool import Pool
+from treadle.data.row import texts
+from treadle.flywheel.load import Inputs
+from treadle.flywheel.machine import Machine, free_bytes, this_machine
+from treadle.flywheel.recipe import Recipe
+
+CHARACTERS_A_TOKEN = 4.0
+TEMPLATE_TOKENS = 38
+PARAMETERS = {"embedded": 134_515_008, "proxy": 110_000, "scripted": 0}
+SCORING, TRAINING = 0.45, 0.40
+SECONDS_AN_ARM = {"embedded": 3.0, "proxy": 1.0, "scripted": 0.05}
+SPREAD = 1.7
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Expected cost. `minutes` by stage, `low` and `high` for the whole; None where unknown."""
+
+    tokens: int
+    minutes: Mapping[str, float]
+    disk_mb: float
+    free_mb: float
+    machine: Machine
+    parameters: int | None
+
+    @property
+    def total(self) -> float:
+        return sum(self.minutes.values())
+
+    @property
+    def low(self) -> float:
+        return self.total / SPREAD
+
+    @property
+    def high(self) -> float:
+        return self.total * SPREAD
+
+    def as_json(self) -> dict[str, object]:
+        plain = asdict(self)
+        return {**plain, "total_minutes": self.total, "low": self.low, "high": self.high}
+
+
+def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
+    """Estimate a whole round from the data and this machine's measured speed."""
+    machine = this_machine()
+    parameters = parameters_of(recipe.student)
+    pool_tokens = tokens_of(inputs.pool)
+    items = sum(inputs.sealed.sizes.values())
+    mean = pool_tokens / max(1, len(inputs.pool))
+    share = _share(recipe, len(inputs.pool), pool_tokens)
+    gate = recipe.gate
+    arms = gate.seeds * (1 + len(gate.controls))
+    epochs = float(recipe.trainer.options.get("epochs", 1))
+    arm_tokens = pool_tokens * share * epochs
+    full_tokens = pool_tokens * epochs if gate.reference else 0.0
+    generated = items * int(recipe.evaluator.options.get("max_new_tokens", 0))
+    students = arms + 1 + (1 if gate.reference else 0)
+    # Scoring reads each row twice: the conversation, and the reply alone.
+    work = {
+        "measure": _scored_tokens(recipe, pool_tokens, len(inputs.pool)),
+        "train": arms * arm_tokens + full_tokens,
+        "evaluate": students * (items * mean + 8 * generated),
+    }
+    speed = machine.best * 1e9
+    p = parameters or 0
+    lora = int(recipe.trainer.options.get("lora", 8) or 0) > 0
+    step = 4 if lora else 6
+    setup = SECONDS_AN_ARM.get(recipe.student, 3.0)
+    seconds = {
+        "audit": len(inputs.pool) / 4_000,
+        "measure": work["measure"] * 2 * p / (speed * SCORING),
+        "train": work["train"] * step * p / (speed * TRAINING) + (students - 1) * setup,
+        "evaluate": work["evaluate"] * 2 * p / (speed * SCORING) + students * setup / 3,
+    }
+    return Estimate(
+        tokens=int(sum(work.values())),
+        minutes={name: value / 60 for name, value in seconds.items()},
+        disk_mb=_disk_mb(recipe, inputs, p, students - 1, lora=lora),
+        free_mb=free_bytes(folder) / 1e6,
+        machine=machine,
+        parameters=parameters,
+    )
+
+
+def tokens_of(pool: Pool) -> float:
+    """Guess the tokens of a pool from its characters, without loading a tokenizer."""
+    characters = sum(len(text) for text in texts(pool.frame))
+    return characters / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS * len(pool)
+
+
+def parameters_of(student: str) -> int | None:
+    """Return the number of parameters, or None where only loading the model could tell."""
+    if student in PARAMETERS:
+        return PARAMETERS[student]
+    folder = Path(student).expanduser()
+    if folder.is_dir():
+        return sum(f.stat().st_size for f in folder.glob("*.safetensors")) // 2 or None
+    return None
+
+
+def _share(recipe: Recipe, rows: int, tokens: float) -> float:
+    keep = recipe.keep
+    if keep.unit == "share":
+        return keep.amount
+    return min(1.0, keep.amount / max(1.0, rows if keep.unit == "rows" else tokens))
+
+
+def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
+    needs = {*recipe.selector.needs, *recipe.measures}
+    likelihood = {"ifd", "nll", "perplexity", "token_entropy", "token_logprobs"}
+    return 1.6 * tokens - TEMPLATE_TOKENS * rows if needs & likelihood else 0.0
+
+
+def _disk_mb(recipe: Recipe, inputs: Inputs, parameters: int, arms: int, *, lora: bool) -> float:
+    text = sum(len(t.encode("utf-8", "replace")) for t in texts(inputs.pool.frame)) / 1e6
+    rank = int(recipe.trainer.options.get("lora", 8) or 0)
+    weights = parameters * 4 / 1e6 * (0.0023 * rank if lora else 1.0)
+    return 3 * text + arms * weights + 1.0

@@ -3,19 +3,22 @@
 A stage is one function over lists of blobs. A task's id is the hash of the stage's fingerprint, its
 options and its input blobs, so equal work has one id, on any engine, in any order. Results are
 committed if absent: of two attempts the first wins, and a late one (a zombie) is discarded.
+
+    found = gather(LocalEngine(store, ledger), Stage("double", double, [Task((key,))], "v1"))
+
+Not here: what a stage means (the ops), and running tasks in a hostile way (`hostile`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from treadle.errors import StoreError
-from treadle.machinery.ledger import Ledger
+from treadle.machinery.ledger import COUNTS, Ledger
 from treadle.machinery.store import Store
 
 
@@ -91,10 +94,9 @@ class Commit:
 
     @classmethod
     def read(cls, task: str, record: Mapping[str, Any]) -> Commit:
-        values = {
-            name: int(record[name]) for name in cls.__slots__ if name not in ("task", "blobs")
-        }
-        return cls(task=task, blobs=tuple(record["blobs"]), **values)
+        """Build a commit from the store's record of it."""
+        counts = {name: int(record[name]) for name in COUNTS}
+        return cls(task=task, blobs=tuple(record["blobs"]), **counts)
 
 
 class Engine(Protocol):
@@ -105,18 +107,60 @@ class Engine(Protocol):
     def run(self, stage: Stage) -> Iterator[Commit]: ...
 
 
-def attempt(store: Store, stage: Stage, task: Task) -> Commit:
-    """Run one task: read inputs, compute, store the blobs, then commit if absent."""
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What an attempt has just done, and the blobs that it has stored so far.
+
+    `computed`: nothing is stored. `put`: some blobs are. `stored`: all are, and nothing is
+    committed. `committed`: the record is there, and nobody has been told.
+    """
+
+    done: Literal["computed", "put", "stored", "committed"]
+    blobs: tuple[str, ...] = ()
+
+
+def steps(store: Store, stage: Stage, task: Task) -> Generator[Point, None, Commit]:
+    """Run one task, pausing at every point where a crash would leave something else behind.
+
+    Order: read the inputs, compute, store the blobs, then commit if absent. The commit returned is
+    the winner's, which need not be this attempt's.
+    """
     key = stage.task_id(task)
     output = stage.work([store.get(k) for k in task.inputs], stage.options, stage.resources)
-    if output.rows_in != output.kept + output.dropped + output.quarantined:
+    _check(stage, output)
+    yield Point("computed")
+    blobs: list[str] = []
+    for blob in output.blobs:
+        if blobs:
+            yield Point("put", tuple(blobs))
+        blobs.append(store.put(blob))
+    yield Point("stored", tuple(blobs))
+    record: dict[str, Any] = {name: int(getattr(output, name)) for name in COUNTS}
+    record["blobs"] = blobs
+    winner = store.commit(key, record, [len(blob) for blob in output.blobs])
+    yield Point("committed", tuple(blobs))
+    return Commit.read(key, winner)
+
+
+def attempt(store: Store, stage: Stage, task: Task) -> Commit:
+    """Run one task without a pause."""
+    protocol = steps(store, stage, task)
+    while True:
+        try:
+            next(protocol)
+        except StopIteration as end:
+            commit: Commit = end.value
+            return commit
+
+
+def _check(stage: Stage, output: Output) -> None:
+    counts = (output.kept, output.dropped, output.quarantined)
+    if output.rows_in != sum(counts) or min(*counts, output.tokens) < 0:
         raise StoreError(
             f"{stage.name}: {output.rows_in} rows went in but {output.kept} kept + {output.dropped} "
-            f"dropped + {output.quarantined} quarantined came out. This is a bug in the op."
+            f"dropped + {output.quarantined} quarantined came out ({output.tokens} tokens). This is "
+            "a bug in the op."
         )
-    record = {k: v for k, v in asdict(output).items() if k != "blobs"}
-    record["blobs"] = [store.put(blob) for blob in output.blobs]
-    return Commit.read(key, store.commit(key, record))
 
 
 class LocalEngine:
@@ -144,6 +188,7 @@ class LocalEngine:
             record = self.store.lookup(key)
             if record is not None:
                 commit = Commit.read(key, record)
+                self.ledger.recover(stage.name, key, asdict(commit))
             else:
                 commit = self._run(stage, task, key)
             self._on_task(stage, done, record is not None)
@@ -151,11 +196,11 @@ class LocalEngine:
 
     def _run(self, stage: Stage, task: Task, key: str) -> Commit:
         self.ledger.check()
-        began = time.monotonic()
+        began = self.ledger.clock()
         with self.ledger.reserve(key, task.tokens) as reservation:
             commit = attempt(self.store, stage, task)
             reservation.settle(commit.tokens)
-        self.ledger.record(stage.name, commit.task, asdict(commit), time.monotonic() - began)
+        self.ledger.record(stage.name, key, asdict(commit), self.ledger.clock() - began)
         return commit
 
 

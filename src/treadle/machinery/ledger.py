@@ -2,36 +2,50 @@
 
 Times and costs live here and not in artefacts, so artefacts stay byte-identical between runs.
 Limits are hard: the worst case is reserved before work starts, and nothing starts over the limit.
+
+Not here: how a damaged file is noticed (`sealed_tables`); results, which are in the `store`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from treadle.errors import BudgetError, StoreError
 from treadle.machinery.disk import Disk
+from treadle.machinery.sealed_tables import SealedTables
 
 MIGRATIONS = (
     """
-    CREATE TABLE session (id INTEGER PRIMARY KEY, started_at TEXT NOT NULL, seconds REAL NOT NULL);
+    CREATE TABLE session (
+        id INTEGER PRIMARY KEY, started_at TEXT NOT NULL, seconds REAL NOT NULL, seal TEXT);
     CREATE TABLE task (
-        key TEXT NOT NULL, stage TEXT NOT NULL, rows_in INTEGER NOT NULL, kept INTEGER NOT NULL,
-        dropped INTEGER NOT NULL, quarantined INTEGER NOT NULL, tokens INTEGER NOT NULL,
-        seconds REAL NOT NULL, finished_at TEXT NOT NULL);
-    CREATE INDEX task_stage ON task (stage);
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL, stage TEXT NOT NULL, rows_in INTEGER NOT NULL,
+        kept INTEGER NOT NULL, dropped INTEGER NOT NULL, quarantined INTEGER NOT NULL,
+        tokens INTEGER NOT NULL, seconds REAL, finished_at TEXT NOT NULL, seal TEXT);
+    CREATE INDEX task_key ON task (key);
     CREATE TABLE reservation (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL, tokens INTEGER NOT NULL, settled INTEGER);
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL, tokens INTEGER NOT NULL, settled INTEGER,
+        seal TEXT);
+    CREATE INDEX reservation_key ON reservation (key);
     CREATE TABLE decision (
-        id INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, made_at TEXT NOT NULL);
+        id INTEGER PRIMARY KEY, kind TEXT NOT NULL, body TEXT NOT NULL, made_at TEXT NOT NULL,
+        seal TEXT);
     """,
 )
+COLUMNS = {
+    "session": "id, started_at, seconds",
+    "task": "id, key, stage, rows_in, kept, dropped, quarantined, tokens, seconds, finished_at",
+    "reservation": "id, key, tokens, settled",
+    "decision": "id, kind, body, made_at",
+}
+COUNTS = ("rows_in", "kept", "dropped", "quarantined", "tokens")
+KEEP_TIME_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,65 +59,73 @@ class Limits:
 class Reservation:
     """Tokens set aside for one task."""
 
-    def __init__(self, ledger: Ledger, row: int) -> None:
-        self._ledger, self._row = ledger, row
+    def __init__(self, ledger: Ledger, row: int, tokens: int) -> None:
+        self._ledger, self._row, self.tokens = ledger, row, tokens
 
     def settle(self, tokens: int) -> None:
-        """Replace the reserved worst case by what was really used."""
-        self._ledger.execute("UPDATE reservation SET settled = ? WHERE id = ?", (tokens, self._row))
+        """Replace the reserved worst case by what was really used.
+
+        Raises:
+            StoreError: there is a token limit, and more was used than reserved: a wrong worst case
+                breaks the limit. What was used is written down first.
+        """
+        self._ledger.settle(self._row, tokens)
+        if tokens > self.tokens and self._ledger.limits.tokens is not None:
+            raise StoreError(
+                f"a task reserved {self.tokens:,} tokens and used {tokens:,}. Its worst case is "
+                "wrong: this is a bug in the op."
+            )
 
 
 class Ledger:
-    """Costs and decisions of one run folder. One process at a time (see `lock`)."""
+    """Costs and decisions of one run folder. One process at a time (see `lock`), any threads."""
 
-    def __init__(self, path: Path, limits: Limits | None = None, disk: Disk | None = None) -> None:
-        self.path, self.limits, self.disk = path, limits or Limits(), disk or Disk()
-        path.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self,
+        path: Path,
+        limits: Limits | None = None,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open the ledger, or make a new one.
+
+        Raises:
+            StoreError: it is damaged, was written by a newer treadle, or cannot be written.
+        """
+        self.path, self.limits, self.clock = path, limits or Limits(), clock
+        self._tables = SealedTables(path, MIGRATIONS, COLUMNS, disk or Disk())
+        self._began = self._kept = clock()
+        self._spent = 0.0
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate()
-        except sqlite3.Error as error:
-            raise StoreError(f"{path}: the ledger cannot be opened ({error}).") from error
-        # A reservation that a dead process left open was in flight: it counts as spent in full.
-        self.execute("UPDATE reservation SET settled = tokens WHERE settled IS NULL")
-        self._began = time.monotonic()
-        self._earlier = float(self._one("SELECT COALESCE(SUM(seconds), 0) FROM session"))
-        self._session = self.execute(
-            "INSERT INTO session (started_at, seconds) VALUES (?, 0)", (_now(),)
-        )
+            self._begin()
+        except BaseException:
+            self._tables.close()
+            raise
 
-    def _migrate(self) -> None:
-        version = int(self._one("PRAGMA user_version"))
-        if version > len(MIGRATIONS):
-            raise StoreError(f"{self.path}: written by a newer treadle. Update treadle.")
-        for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-            self._db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
-
-    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> int:
-        """Run one durable statement and return the id of the row it inserted."""
-        self.disk.step("ledger", self.path)
-        try:
-            return self._db.execute(statement, values).lastrowid or 0
-        except sqlite3.Error as error:
-            raise StoreError(f"{self.path}: the ledger cannot be written ({error}).") from error
-
-    def _one(self, query: str) -> Any:
-        return self._db.execute(query).fetchone()[0]
+    def _begin(self) -> None:
+        tables = self._tables
+        with tables.transaction():
+            # A reservation that a dead process left open was in flight: it counts in full.
+            in_flight = "SELECT id, tokens FROM reservation WHERE settled IS NULL"
+            for row, worst in tables.all(in_flight):
+                tables.update("reservation", row, settled=worst)
+            self._earlier = float(tables.one("SELECT COALESCE(SUM(seconds), 0) FROM session"))
+            self._session = tables.insert("session", started_at=_now(), seconds=0.0)
 
     @property
     def seconds(self) -> float:
-        """Wall seconds spent on this run, over all sessions."""
-        return self._earlier + time.monotonic() - self._began
+        """Wall seconds spent on this run, over all sessions. Never falls, whatever the clock does."""
+        self._spent = max(self._spent, self.clock() - self._began)
+        return self._earlier + self._spent
 
     @property
     def tokens(self) -> int:
         """Tokens settled or reserved."""
-        return int(self._one("SELECT COALESCE(SUM(COALESCE(settled, tokens)), 0) FROM reservation"))
+        query = "SELECT COALESCE(SUM(COALESCE(settled, tokens)), 0) FROM reservation"
+        return int(self._tables.one(query))
 
     def check(self) -> None:
-        """Stop if the wall-time budget has run out.
+        """Stop if the wall-time budget has run out. Cheap: call it as often as you like.
 
         Raises:
             BudgetError: it has; nothing finished is lost.
@@ -115,11 +137,18 @@ class Ledger:
                 f"the budget of {limit:g} minutes is used up ({self.seconds / 60:.1f} spent). All "
                 "finished work is kept: raise budget.minutes and run the same command again."
             )
+        if self.clock() - self._kept >= KEEP_TIME_EVERY_S:  # so that a kill forgets little
+            self.keep_time()
 
     def keep_time(self) -> None:
         """Write down the time that this session has taken so far."""
-        seconds = time.monotonic() - self._began
-        self.execute("UPDATE session SET seconds = ? WHERE id = ?", (seconds, self._session))
+        with self._tables.transaction():
+            self._write_time()
+
+    def _write_time(self) -> None:
+        self._kept = self.clock()
+        spent = self.seconds - self._earlier
+        self._tables.update("session", self._session, seconds=spent)
 
     @contextlib.contextmanager
     def reserve(self, key: str, tokens: int) -> Iterator[Reservation]:
@@ -128,51 +157,95 @@ class Ledger:
         Raises:
             BudgetError: settled and reserved tokens would pass the limit; nothing is reserved.
         """
+        if tokens < 0:
+            raise StoreError(f"task {key} cannot reserve {tokens} tokens: this is a bug in the op.")
         limit = self.limits.tokens
-        if limit is not None and self.tokens + tokens > limit:
-            raise BudgetError(
-                f"the budget of {limit:,} tokens does not allow the next task ({self.tokens:,} used, "
-                f"{tokens:,} needed). Raise budget.tokens and run the same command again."
-            )
-        row = self.execute("INSERT INTO reservation (key, tokens) VALUES (?, ?)", (key, tokens))
+        # Check and insert are one transaction: two threads cannot both take the last tokens.
+        with self._tables.transaction():
+            used = self.tokens
+            if limit is not None and used + tokens > limit:
+                raise BudgetError(
+                    f"the budget of {limit:,} tokens does not allow the next task ({used:,} used, "
+                    f"{tokens:,} needed). Raise budget.tokens and run the same command again."
+                )
+            row = self._tables.insert("reservation", key=key, tokens=tokens)
         try:
-            yield Reservation(self, row)
+            yield Reservation(self, row, tokens)
         except BaseException:
             # Interrupted in flight: the work may be done again, so its whole price stays counted.
-            with contextlib.suppress(StoreError):
-                self.execute("UPDATE reservation SET settled = tokens WHERE id = ?", (row,))
+            with contextlib.suppress(StoreError), self._tables.transaction():
+                query = "SELECT settled IS NULL FROM reservation WHERE id = ?"
+                if self._tables.one(query, (row,)):
+                    self._tables.update("reservation", row, settled=tokens)
             raise
 
-    def record(self, stage: str, key: str, counts: Mapping[str, Any], seconds: float) -> None:
-        """Write down a finished task."""
-        names = ("rows_in", "kept", "dropped", "quarantined", "tokens")
-        values = (key, stage, *(int(counts[n]) for n in names), seconds, _now())
-        self.execute("INSERT INTO task VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-        self.keep_time()
+    def settle(self, row: int, tokens: int) -> None:
+        """Write down what a reservation really used."""
+        if tokens < 0:
+            raise StoreError(f"a task cannot use {tokens} tokens: this is a bug in the op.")
+        with self._tables.transaction():
+            self._tables.update("reservation", row, settled=tokens)
+
+    def record(
+        self, stage: str, key: str, counts: Mapping[str, Any], seconds: float | None
+    ) -> None:
+        """Write down a finished task; `seconds` is None when nobody knows them."""
+        with self._tables.transaction():
+            self._insert_task(stage, key, counts, seconds)
+            self._write_time()
+
+    def recover(self, stage: str, key: str, counts: Mapping[str, Any]) -> bool:
+        """Write down a task that was committed just before its process died, if so it was.
+
+        Its reservation is settled at what it used, not at its worst case. Return whether it was so.
+        """
+        query = """SELECT MAX(id) FROM reservation
+                   WHERE key = ?1 AND NOT EXISTS (SELECT 1 FROM task WHERE key = ?1)"""
+        row = self._tables.one(query, (key,))
+        if row is None:
+            return False
+        with self._tables.transaction():
+            self._tables.update("reservation", row, settled=int(counts["tokens"]))
+            self._insert_task(stage, key, counts, None)
+        return True
+
+    def _insert_task(
+        self, stage: str, key: str, counts: Mapping[str, Any], seconds: float | None
+    ) -> None:
+        numbers = {name: int(counts[name]) for name in COUNTS}
+        self._tables.insert(
+            "task", key=key, stage=stage, **numbers, seconds=seconds, finished_at=_now()
+        )
 
     def decide(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write down a decision (a verdict, a look at sealed items)."""
-        text = json.dumps(body, sort_keys=True)
-        values = (kind, text, _now())
-        self.execute("INSERT INTO decision (kind, body, made_at) VALUES (?, ?, ?)", values)
+        with self._tables.transaction():
+            text = json.dumps(body, sort_keys=True)
+            self._tables.insert("decision", kind=kind, body=text, made_at=_now())
 
     def decisions(self, kind: str) -> list[dict[str, Any]]:
         """Return the decisions of one kind, oldest first."""
         query = "SELECT body FROM decision WHERE kind = ? ORDER BY id"
-        return [json.loads(row[0]) for row in self._db.execute(query, (kind,))]
+        return [json.loads(body) for (body,) in self._tables.all(query, (kind,))]
 
     def costs(self) -> list[dict[str, Any]]:
-        """Return seconds, rows and tokens by stage, in the order in which stages first ran."""
-        query = """SELECT stage, COUNT(*), SUM(seconds), SUM(rows_in), SUM(tokens) FROM task
-                   GROUP BY stage ORDER BY MIN(rowid)"""
+        """Return seconds, rows and tokens by stage, in the order in which stages first ran.
+
+        A task that had to be done again costs again, but is one task and has its rows once.
+        """
+        query = """SELECT stage, COUNT(*), SUM(seconds), SUM(rows), SUM(tokens) FROM (
+                       SELECT stage, MIN(id) AS first, COALESCE(SUM(seconds), 0) AS seconds,
+                              MAX(rows_in) AS rows, SUM(tokens) AS tokens
+                       FROM task GROUP BY stage, key)
+                   GROUP BY stage ORDER BY MIN(first)"""
         names = ("stage", "tasks", "seconds", "rows", "tokens")
-        return [dict(zip(names, row, strict=True)) for row in self._db.execute(query)]
+        return [dict(zip(names, row, strict=True)) for row in self._tables.all(query)]
 
     def close(self) -> None:
         """Keep the time and close the file."""
         with contextlib.suppress(StoreError):
             self.keep_time()
-        self._db.close()
+        self._tables.close()
 
 
 def _now() -> str:

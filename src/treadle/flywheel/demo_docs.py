@@ -22,7 +22,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ FEWEST_OBJECTS = 800
 
 C_MODULES = (
     "builtins", "math", "itertools", "time", "sys", "posix", "struct", "zlib", "binascii", "array",
-    "cmath", "select", "unicodedata", "_collections", "_functools", "_thread", "_struct", "_random",
+    "cmath", "select", "unicodedata", "_collections", "_functools",
 )  # fmt: skip
 MODULES = (
     "functools", "collections", "contextlib", "operator", "textwrap", "string", "re", "json",
@@ -75,19 +75,20 @@ ELSEWHERE = {
     "datetime": ("_pydatetime.py", "datetime.py"),
     "io": ("_pyio.py",),
     "pathlib": ("pathlib/_local.py", "pathlib/_abc.py", "pathlib.py"),
-    "threading": ("threading.py", "_threading_local.py"),
 }
 SHOWN_AS = {
     "posix": "os", "posixpath": "os.path", "genericpath": "os.path", "_collections": "collections",
-    "_functools": "functools", "_thread": "threading", "_struct": "struct", "_random": "random",
-    "concurrent.futures._base": "concurrent.futures", "concurrent.futures.thread": "concurrent.futures",
+    "_functools": "functools", "concurrent.futures._base": "concurrent.futures", "concurrent.futures.thread": "concurrent.futures",
     "concurrent.futures.process": "concurrent.futures",
 }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Documented:
-    """A documented object. `summary` is its first sentence, `details` what follows (or '')."""
+    """A documented object. `summary` is its first sentence, `details` what follows (or '').
+
+    `is_importable`: `from module import name` is known to work, as the module itself defines it.
+    """
 
     name: str
     module: str
@@ -95,6 +96,7 @@ class Documented:
     signature: str
     summary: str
     details: str
+    is_importable: bool = False
 
 
 def read_stdlib() -> list[Documented]:
@@ -147,7 +149,9 @@ def _written(folder: Path) -> Iterator[Documented]:
             except (OSError, SyntaxError, ValueError):
                 continue  # not in this version, or not shipped as source
             yield from _documented(shown, shown, "module", "", ast.get_docstring(tree))
-            yield from _members(tree, shown, shown)
+            is_own = shown == module and module not in ELSEWHERE
+            for one in _members(tree, shown, shown):
+                yield replace(one, is_importable=is_own and one.kind in ("function", "class"))
 
 
 def _members(tree: ast.Module | ast.ClassDef, module: str, owner: str) -> Iterator[Documented]:
@@ -161,17 +165,14 @@ def _members(tree: ast.Module | ast.ClassDef, module: str, owner: str) -> Iterat
             yield from _documented(name, module, "class", "", text)
             yield from _members(node, module, name)
         else:
-            is_method = isinstance(tree, ast.ClassDef)
-            signature = _signature(node.args, is_method=is_method)
-            yield from _documented(name, module, "method" if is_method else "function", signature, text)
+            kind = "method" if isinstance(tree, ast.ClassDef) else "function"
+            yield from _documented(name, module, kind, _signature(node.args), text)
 
 
-def _signature(arguments: ast.arguments, *, is_method: bool) -> str:
+def _signature(arguments: ast.arguments) -> str:
     for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
         argument.annotation = None
-    text = ast.unparse(arguments)
-    if is_method:
-        text = re.sub(r"^(self|cls)\b(, )?(/, |/$)?", "", text)
+    text = re.sub(r"^(self|cls)\b(, )?(/, |/$)?", "", ast.unparse(arguments))
     return f"({text})"
 
 
@@ -186,6 +187,8 @@ def _compiled() -> Iterator[Documented]:
         for key, value in sorted(vars(module).items()):
             if key.startswith("_") or not (inspect.isbuiltin(value) or inspect.isclass(value)):
                 continue
+            if value.__name__ != key:
+                continue  # another name of an object that has its own
             kind = "class" if inspect.isclass(value) else "function"
             yield from _inspected(f"{prefix}{key}", shown, kind, value)
             if inspect.isclass(value) and not issubclass(value, BaseException):
@@ -203,6 +206,7 @@ def _inspected(name: str, module: str, kind: str, value: object) -> Iterator[Doc
 
 
 _CALL = re.compile(r"^[\w.]+\(.*\)(\s*->.*)?$")
+_BLOCK = re.compile(r"\s*([-*+|=]|\d+[.)])\s|.*>>>|\s|.*\s{4,}\S")
 _SENTENCE = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!etc\.)(?<!vs\.)\s+(?=[A-Z`'\"(*])")
 
 
@@ -230,5 +234,4 @@ def _documented(
 def _is_prose(paragraph: str) -> bool:
     """Whether a paragraph is running text: no example, list, table or indented block."""
     lines = paragraph.strip("\n").split("\n")
-    is_listed = any(re.match(r"\s*([-*+|=]|\d+[.)])\s|.*>>>|\s{3,}|.*\s{4,}\S", x) for x in lines)
-    return bool(paragraph.strip()) and not is_listed
+    return bool(paragraph.strip()) and not any(_BLOCK.match(line) for line in lines)

@@ -1,0 +1,111 @@
+"""Where time and tokens went, and whether choosing rows cost more than it saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from treadle.report import plot
+from treadle.report.folder import RunFolder, StageCost
+from treadle.report.markup import Child, Column, Safe, Section, absent, explain, join, table, tag
+from treadle.report.numbers import count, duration, share
+
+CHOOSING = ("lint", "audit", "measure", "select")
+KINDS = {"train": "control", "evaluate": "random"} | dict.fromkeys(CHOOSING, "tested")
+
+
+def costs(run: RunFolder) -> Section:
+    """Return the section with one line a stage and the price of choosing against training."""
+    title, short = "Cost and time", "Cost"
+    if not run.costs:
+        return Section("costs", title, short, absent("The ledger holds no finished task."))
+    whole = sum(cost.seconds for cost in run.costs)
+    columns = [
+        Column("Stage"),
+        Column("Tasks", True),
+        Column("Rows", True),
+        Column("Tokens", True),
+        Column("Time", True),
+        Column("Share", True),
+        Column("", kind="w"),
+    ]
+    body: list[Sequence[Child]] = []
+    at = 0.0
+    for cost in _by_arm(run.costs):
+        kind = KINDS.get(part_of(cost.stage, run), "idle")
+        bar = plot.bar(cost.seconds, whole, f"fill {kind}", before=at)
+        at += cost.seconds
+        body.append((*_cells(cost, whole), bar))
+    total = StageCost("all stages", *_sums(run.costs))
+    body.append((*_cells(total, whole), None))
+    words = explain(
+        "Times are sums over tasks as they ran; work that an earlier run had already done costs "
+        "nothing here. Tokens are those that a model read or wrote. Times and costs are not part of "
+        "any result: the same recipe gives the same bytes on a slower machine."
+    )
+    return Section(
+        "costs",
+        title,
+        short,
+        join([_ratio(run, run.costs), table("Cost by stage, in order", columns, body), words]),
+    )
+
+
+def part_of(stage: str, run: RunFolder) -> str:
+    """The part of the wheel that a stage belongs to: `measure.ifd` -> `measure`."""
+    head = stage.split(".", 1)[0]
+    audits = run.figures.get("audit")
+    # Audits that run tasks of their own name those after themselves.
+    return "audit" if isinstance(audits, Mapping) and head in audits else head
+
+
+def _by_arm(stages: Sequence[StageCost]) -> list[StageCost]:
+    """Put the training seeds of one arm on one line."""
+    groups: dict[str, list[StageCost]] = {}
+    for one in stages:
+        name = re.sub(r"-\d+$", "", one.stage) if one.stage.startswith("train.") else one.stage
+        groups.setdefault(name, []).append(one)
+    return [StageCost(name, *_sums(group)) for name, group in groups.items()]
+
+
+def _cells(cost: StageCost, whole: float) -> tuple[Child, ...]:
+    return (
+        cost.stage,
+        count(cost.tasks),
+        count(cost.rows),
+        count(cost.tokens),
+        duration(cost.seconds),
+        share(cost.seconds, whole),
+    )
+
+
+def _sums(stages: Sequence[StageCost]) -> tuple[int, float, int, int]:
+    return (
+        sum(s.tasks for s in stages),
+        sum(s.seconds for s in stages),
+        sum(s.rows for s in stages),
+        sum(s.tokens for s in stages),
+    )
+
+
+def _ratio(run: RunFolder, stages: Sequence[StageCost]) -> Safe:
+    choosing = [s for s in stages if part_of(s.stage, run) in CHOOSING]
+    trains = [s for s in stages if part_of(s.stage, run) == "train"]
+    spent = sum(s.seconds for s in choosing)
+    if not trains or not sum(s.seconds for s in trains):
+        return tag("p", f"Choosing rows (lint, audit, measure, select) took {duration(spent)}.")
+    tested = [s for s in trains if s.stage.startswith("train.selected")] or trains
+    tasks = max(1, sum(s.tasks for s in tested))
+    once = sum(s.seconds for s in tested) / tasks
+    everything = sum(s.seconds for s in trains)
+    return tag(
+        "p",
+        "Choosing rows (lint, audit, measure, select) took ",
+        tag("strong", duration(spent)),
+        ": ",
+        tag("strong", share(spent, once)),
+        f" of training one student on the selected rows ({duration(once)}), and ",
+        tag("strong", share(spent, everything)),
+        f" of all training in this run, controls included ({duration(everything)}).",
+        class_="lead",
+    )

@@ -1,0 +1,241 @@
+"""Did the tested arm win? The verdict banner, the forest plot, the arms, and the same numbers again
+as tables, for those who cannot or will not read a plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from treadle.data.verdict import Arm, Comparison, Verdict
+from treadle.report import plot
+from treadle.report.folder import RunFolder
+from treadle.report.markup import Child, Column, Safe, Section, absent, explain, join, table, tag
+from treadle.report.numbers import (
+    count,
+    decimals,
+    figure,
+    fixed,
+    interval,
+    number,
+    probability,
+    signed,
+)
+
+ROLE_WORDS = {
+    "tested": "tested arm",
+    "control": "control",
+    "reference": "reference",
+    "incumbent": "incumbent",
+}
+WIDTH = 1000
+
+
+def scores(run: RunFolder) -> Section:
+    """Return the section with both plots and both tables."""
+    verdict = run.verdict
+    if verdict is None:
+        body = absent(
+            "No arm has been compared yet: verdict.json is written by the gate, at the end."
+        )
+    else:
+        body = join([*_comparisons(verdict), *_arms(verdict, direction(run))])
+    return Section("scores", "Score against the controls", "Scores", body)
+
+
+def direction(run: RunFolder) -> str:
+    """Say whether a higher or a lower value is better, from the results themselves.
+
+    `score` is always oriented so that higher is better; `value` is the figure that people know.
+    """
+    if run.results is None:
+        return ""
+    both = run.results.drop_nulls(["score", "value"]).select("score", "value")
+    if both.height < 2:
+        return ""
+    spread = both["score"] - both["score"].mean()
+    slope = float((spread * (both["value"] - both["value"].mean())).sum())
+    if not math.isfinite(slope) or slope == 0:
+        return ""
+    return "higher is better" if slope > 0 else "lower is better"
+
+
+def _comparisons(verdict: Verdict) -> list[Safe]:
+    rows = [c for c in verdict.comparisons if number(c.effect) is not None]
+    if not rows:
+        return [absent("The verdict holds no comparison.")]
+    level = f"{100 * (1 - 2 * verdict.alpha):.3g}%"
+    places = decimals([(c.high - c.low) / 2 for c in rows])
+    return [
+        tag("h3", "The tested arm minus each other arm"),
+        explain(
+            "Each point is the mean difference of the score, paired by evaluation item and training "
+            f"seed; the bar is its {level} interval. Entirely to the right of zero: the tested arm is "
+            "better. Across zero: this run cannot tell. "
+            "The reference (hollow) costs more and is no hurdle."
+        ),
+        _forest(rows, level, places),
+        _comparison_table(rows, level, places),
+    ]
+
+
+def verdict_of(comparison: Comparison) -> str:
+    """Name the class of an interval: wholly above zero, wholly below, or across.
+
+    To lose against the reference is no failure: it was trained on far more.
+    """
+    if comparison.role == "reference":
+        return "reference"
+    if comparison.low > 0:
+        return "better"
+    return "worse" if comparison.high < 0 else "unclear"
+
+
+def _forest(rows: Sequence[Comparison], level: str, places: int) -> Safe:
+    top, step = 34, 40
+    bottom = top + step * len(rows)
+    near = [v for c in rows if c.role == "control" for v in (c.low, c.high, c.effect)]
+    far = [v for c in rows if c.role != "control" for v in (c.low, c.high, c.effect)]
+    scale = plot.focus([*near, 0.0], far, 220, 690)
+    zero = scale(0.0)
+    shapes: list[Child] = [*plot.grid_x(scale, top - 6, bottom)]
+    shapes += [
+        plot.line(zero, top - 12, zero, bottom, "zero"),
+        plot.text(zero - 10, 14, "← tested arm worse", "hint", anchor="end"),
+        plot.text(zero + 10, 14, "tested arm better →", "hint"),
+        plot.text(712, 14, f"difference [{level} interval]", "hint"),
+        plot.text(996, 14, "p", "hint", anchor="end"),
+    ]
+    for i, one in enumerate(rows):
+        shapes += _forest_row(one, scale, top + step * i + step / 2, places)
+    title = (
+        "Forest plot: the tested arm minus each other arm; the table below has the same numbers."
+    )
+    return plot.svg(WIDTH, bottom + 30, title, *shapes)
+
+
+def _forest_row(one: Comparison, scale: plot.Axis, y: float, places: int) -> list[Child]:
+    kind = verdict_of(one)
+    words = f"{signed(one.effect, places)} {interval(one.low, one.high, places)}"
+    shapes: list[Child] = [
+        plot.text(0, y - 1, f"− {one.against}", "name"),
+        plot.text(0, y + 14, ROLE_WORDS[one.role], "hint"),
+        plot.text(712, y + 5, words, "value"),
+        plot.text(996, y + 5, probability(one.p_better), "value", anchor="end"),
+    ]
+    shapes += plot.whisker(scale, one.low, one.high, y, kind, cap=6)
+    shapes.append(plot.mark(scale, one.effect, y, 6, f"mean {kind}", f"− {one.against}: {words}"))
+    return shapes
+
+
+def _comparison_table(rows: Sequence[Comparison], level: str, places: int) -> Safe:
+    columns = [
+        Column("Tested arm minus"),
+        Column("Role"),
+        Column("Difference", True),
+        Column(f"{level} interval", True),
+        Column("p (better)", True),
+        Column("p (worse)", True),
+        Column("Items", True),
+        Column("Clusters", True),
+        Column("Seeds", True),
+        Column("SE items", True),
+        Column("SE seeds", True),
+    ]
+    body = [
+        (
+            c.against,
+            ROLE_WORDS[c.role],
+            tag("span", signed(c.effect, places), class_=f"is-{verdict_of(c)}"),
+            interval(c.low, c.high, places),
+            probability(c.p_better),
+            probability(c.p_worse),
+            count(c.items),
+            count(c.clusters),
+            count(c.seeds),
+            figure(c.sd_items),
+            figure(c.sd_seeds),
+        )
+        for c in rows
+    ]
+    return join(
+        [
+            table("Differences of the score (positive: the tested arm is better)", columns, body),
+            explain(
+                "p (better): how often chance alone would show a difference at least this good if "
+                "the arms were equal. SE items and SE seeds: the standard error that comes from the "
+                "choice of items, and from the training seed, each alone. Items of one cluster (one "
+                "source) are resampled together, because they succeed and fail together."
+            ),
+        ]
+    )
+
+
+def _arms(verdict: Verdict, better: str) -> list[Safe]:
+    arms = [a for a in verdict.arms if number(a.mean) is not None]
+    if not arms:
+        return []
+    # Enough decimals to subtract two means by eye and arrive at the difference above.
+    groups = (arms, verdict.comparisons)
+    places = max(decimals((one.high - one.low) / 2 for one in group) for group in groups)
+    orientation = f" ({better})" if better else ""
+    columns = [
+        Column("Arm"),
+        Column("Role"),
+        Column("Mean", True),
+        Column("Interval", True),
+        Column("Seeds", True),
+        Column("Mean of each seed", True),
+    ]
+    body = [
+        (
+            arm.name,
+            ROLE_WORDS[arm.role],
+            fixed(arm.mean, places),
+            interval(arm.low, arm.high, places),
+            count(len(arm.by_seed)),
+            ", ".join(fixed(v, places) for v in arm.by_seed),
+        )
+        for arm in arms
+    ]
+    return [
+        tag("h3", f"Each arm: {verdict.metric}{orientation}"),
+        explain(
+            "The filled point is the mean over items and training seeds, the bar its interval, each "
+            "small ring one training seed. Arms may overlap here and still differ above: the "
+            "differences are paired item by item, which removes what items have in common."
+        ),
+        _dots(arms, verdict.metric, better, places),
+        table(f"Mean {verdict.metric} of each arm{orientation}", columns, body),
+    ]
+
+
+def _dots(arms: Sequence[Arm], metric: str, better: str, places: int) -> Safe:
+    top, step = 30, 40
+    bottom = top + step * len(arms)
+    close = ("tested", "control")
+    near = [v for a in arms if a.role in close for v in (a.low, a.high, a.mean, *a.by_seed)]
+    far = [v for a in arms if a.role not in close for v in (a.low, a.high, a.mean, *a.by_seed)]
+    scale = plot.focus(near, far, 220, 690)
+    shapes: list[Child] = [*plot.grid_x(scale, top - 6, bottom)]
+    shapes.append(plot.text(712, 14, "mean [interval]", "hint"))
+    arrow = {"higher is better": "higher is better →", "lower is better": "← lower is better"}
+    shapes.append(plot.text(220, 14, f"{metric}   {arrow.get(better, '')}".strip(), "hint"))
+    for i, arm in enumerate(arms):
+        shapes += _arm_row(arm, scale, top + step * i + step / 2, places)
+    title = f"Mean {metric} of each arm with one ring a seed; the table below has the same numbers."
+    return plot.svg(WIDTH, bottom + 30, title, *shapes)
+
+
+def _arm_row(arm: Arm, scale: plot.Axis, y: float, places: int) -> list[Child]:
+    words = f"{fixed(arm.mean, places)} {interval(arm.low, arm.high, places)}"
+    shapes: list[Child] = [
+        plot.text(0, y - 1, arm.name, "name"),
+        plot.text(0, y + 14, ROLE_WORDS[arm.role], "hint"),
+        plot.text(712, y + 5, words, "value"),
+    ]
+    shapes += plot.whisker(scale, arm.low, arm.high, y, arm.role)
+    for seed, value in enumerate(arm.by_seed):
+        tip = f"{arm.name}, seed {seed}: {fixed(value, places)}"
+        shapes.append(plot.mark(scale, value, y + 11, 3.5, f"ring {arm.role}", tip))
+    shapes.append(plot.mark(scale, arm.mean, y, 6, f"mean {arm.role}", f"{arm.name}: {words}"))
+    return shapes

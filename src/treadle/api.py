@@ -25,10 +25,11 @@ from rich.console import Console
 from treadle import models
 from treadle import op as registry
 from treadle.data.lint import LintReport, lint
-from treadle.data.pool import Pool, load_pool
+from treadle.data.pool import Pool, load_pool, to_parquet
 from treadle.data.read import Loaded, read
 from treadle.data.row import Message, from_frame
 from treadle.data.selection import Budget, Findings, Selection
+from treadle.data.write import write
 from treadle.errors import RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
@@ -36,13 +37,14 @@ from treadle.flywheel.artefacts import Artefacts
 from treadle.flywheel.estimate import Estimate, estimate
 from treadle.flywheel.features import measure_pool
 from treadle.flywheel.load import load_inputs
+from treadle.flywheel.planted import score as score_planted
 from treadle.flywheel.progress import Bars, Observer, Silent
 from treadle.flywheel.recipe import ALWAYS_AUDITED, Recipe, read_recipe
 from treadle.flywheel.round import Round
 from treadle.flywheel.run_folder import RunFolder
 from treadle.machinery.disk import Disk
-from treadle.machinery.ledger import Ledger
 from treadle.machinery.folders import pack
+from treadle.machinery.ledger import Ledger
 from treadle.machinery.lock import only_writer
 from treadle.report import write_report
 from treadle.workshop import STORE, open_workshop
@@ -116,7 +118,9 @@ class Run:
     def _repr_html_(self) -> str:
         """Show the report in a notebook."""
         page = html.escape(self.report.read_text(encoding="utf-8"), quote=True)
-        return f'<iframe srcdoc="{page}" width="100%" height="800" sandbox="allow-scripts"></iframe>'
+        return (
+            f'<iframe srcdoc="{page}" width="100%" height="800" sandbox="allow-scripts"></iframe>'
+        )
 
 
 @contextmanager
@@ -214,7 +218,8 @@ def audit_rows(
         ops: audits and their options, instead of the default ones.
     """
     pool = _pool(rows)
-    chosen = ops if ops is not None else dict.fromkeys((*ALWAYS_AUDITED, "near_duplicates"), {})
+    default: dict[str, dict[str, Any]] = {name: {} for name in (*ALWAYS_AUDITED, "near_duplicates")}
+    chosen = default if ops is None else ops
     sealed = SealedSets({n: _pool(r) for n, r in against.items()}).index() if against else None
     with _watched(progress) as observer, open_workshop(store=_store(), observer=observer) as shop:
         context = replace(shop.context, sealed=sealed)
@@ -389,11 +394,60 @@ def runs(root: str | Path = "runs") -> list[dict[str, Any]]:
     return listed
 
 
+def score_demo(run: Run, planted: Mapping[str, Any]) -> dict[str, Any]:
+    """Count the planted defects that a run of the demo caught, and write its report again."""
+    found = score_planted(RunFolder(run.path), planted)
+    RunFolder(run.path).seal()
+    write_report(run.path)
+    return found
+
+
+def write_table(frame: pl.DataFrame, path: str | Path) -> None:
+    """Write a frame as .parquet, .csv or .jsonl (vectors go to Parquet and JSONL only)."""
+    target = Path(path)
+    if target.suffix == ".parquet":
+        blob = to_parquet(frame)
+    elif target.suffix == ".csv":
+        flat = frame.select(c for c, kind in frame.schema.items() if not kind.is_nested())
+        blob = flat.write_csv().encode()
+    elif target.suffix in (".jsonl", ".ndjson"):
+        blob = frame.write_ndjson().encode()
+    else:
+        raise RecipeError(f"{target}: write tables as .parquet, .csv or .jsonl.")
+    Disk().publish(target, blob)
+
+
+def write_selection(pool: Pool, selection: Selection, path: str | Path) -> None:
+    """Write the chosen rows in their order, with rank and reason, to any row format."""
+    rows = {row.id: row for row in from_frame(pool.keep(selection.ids).frame)}
+    extra = {
+        r["id"]: {"treadle_rank": r["rank"], "treadle_reason": r["reason"]}
+        for r in selection.chosen.iter_rows(named=True)
+    }
+    write([rows[key] for key in selection.ids], path, extra_columns=extra)
+
+
+def write_audit(loaded: Loaded, found: Mapping[str, Findings], folder: str | Path) -> None:
+    """Write kept.jsonl, dropped.jsonl (with reasons) and quarantine.jsonl."""
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    rows = pl.concat([f.rows for f in found.values()]).unique("id", maintain_order=True)
+    why = {
+        r["id"]: {"treadle_reason": r["reason"], "treadle_other": r["other"]}
+        for r in rows.iter_rows(named=True)
+    }
+    write(loaded.pool.without(why), target / "kept.jsonl")
+    write(loaded.pool.keep(why), target / "dropped.jsonl", extra_columns=why)
+    lines = (json.dumps(q.as_json(), ensure_ascii=False) + "\n" for q in loaded.quarantine)
+    Disk().publish(target / "quarantine.jsonl", "".join(lines).encode())
+
+
 def _store() -> Path:
     return Path("runs") / STORE
 
 
 __all__ = [
     "Run", "audit_rows", "check", "evaluate_rows", "lint_rows", "load", "measure_rows", "run",
-    "runs", "select_rows", "trace", "train_rows", "try_prompt", "write_report",
+    "runs", "score_demo", "select_rows", "trace", "train_rows", "try_prompt", "write_audit",
+    "write_report", "write_selection", "write_table",
 ]  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,17 @@ class _Models(Mapping[str, Any]):
     """Models by role, each loaded when it is first asked for: many commands need none."""
 
     def __init__(self, student: str | None, embedder: str | None) -> None:
-        loaders = {"student": (models.load, student), "embedder": (models.load_embedder, embedder)}
-        self._loaders = {role: pair for role, pair in loaders.items() if pair[1] is not None}
+        loaders: dict[str, Callable[[], Any]] = {}
+        if student is not None:
+            loaders["student"] = partial(models.load, student)
+        if embedder is not None:
+            loaders["embedder"] = partial(models.load_embedder, embedder)
+        self._loaders = loaders
         self._loaded: dict[str, Any] = {}
 
     def __getitem__(self, role: str) -> Any:
         if role not in self._loaded:
-            load, name = self._loaders[role]
-            self._loaded[role] = load(name)  # type: ignore[arg-type]
+            self._loaded[role] = self._loaders[role]()
         return self._loaded[role]
 
     def __iter__(self) -> Iterator[str]:

@@ -7,11 +7,13 @@ Exit codes: 0 done (and, for `run`, accepted) · 1 failed · 2 usage · 3 held o
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from treadle import __version__
 from treadle.cli import facts, stages, wheel
 from treadle.errors import TreadleError
 
@@ -20,6 +22,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="treadle",
     no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -30,6 +33,20 @@ app = typer.Typer(
         "[bold]One stage[/]    treadle lint · audit · measure · select · train · evaluate"
     ),
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
+) -> None:
+    if version:
+        print(f"treadle {__version__}")
+        raise typer.Exit
+
+
 wheel.register(app)
 stages.register(app)
 facts.register(app)
@@ -37,7 +54,7 @@ facts.register(app)
 
 def main() -> None:
     """Run the command line: foreseen errors are one paragraph, a traceback only with --debug."""
-    debug = "--debug" in sys.argv
+    debug = "--debug" in sys.argv  # anywhere on the line, so that it can be added at its end
     console = Console(stderr=True)
     try:
         app([a for a in sys.argv[1:] if a != "--debug"])

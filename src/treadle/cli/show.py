@@ -21,7 +21,9 @@ def table(
     head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None
 ) -> None:
     """Print a table; numbers are aligned to the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None)
+    made = Table(
+        title=title, title_justify="left", title_style="bold", header_style="dim", box=None
+    )
     body = [list(row) for row in rows]
     for i, name in enumerate(head):
         is_number = bool(body) and all(isinstance(r[i], int | float) for r in body)

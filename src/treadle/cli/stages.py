@@ -11,7 +11,9 @@ import yaml
 from treadle.cli import show
 from treadle.errors import RecipeError
 
-Data = Annotated[Path, typer.Argument(help="Rows: JSONL, JSON, CSV, Parquet, dataset folder, pool.")]
+Data = Annotated[
+    Path, typer.Argument(help="Rows: JSONL, JSON, CSV, Parquet, dataset folder, pool.")
+]
 Model = Annotated[str, typer.Option(help="embedded, proxy, a Hugging Face id or a local folder.")]
 Embedder = Annotated[str, typer.Option(help="minilm, or hashed (needs no torch).")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -83,15 +85,21 @@ def audit(
 
     loaded = api.load(data)
     named: dict[str, api.Rows] = {path.stem: path for path in against or ()}
-    ops = {"profile": {}, "exact_duplicates": {}, "contamination": {}}
     found = api.audit_rows(
         loaded.pool,
         against=named,
-        ops={**ops, "near_duplicates": {"threshold": near}},
+        ops={
+            "profile": {},
+            "exact_duplicates": {},
+            "contamination": {},
+            "near_duplicates": {"threshold": near},
+        },
         progress=not json,
     )
     flagged = {
-        name: [(r["id"], r["reason"], r["other"], r["figure"]) for r in f.rows.iter_rows(named=True)]
+        name: [
+            (r["id"], r["reason"], r["other"], r["figure"]) for r in f.rows.iter_rows(named=True)
+        ]
         for name, f in found.items()
     }
     if out is not None:
@@ -219,5 +227,7 @@ def evaluate(
     if json:
         show.as_json(frame.to_dicts())
         return
-    mean, count = frame["value"].mean(), frame["value"].count()
-    show.out.print(f"{metric} {mean:.4f} over {count:,} items ({frame.height - count:,} unscored)")
+    values = frame["value"].drop_nulls().to_list()
+    mean = f"{sum(values) / len(values):.4f}" if values else "unscored"
+    unscored = frame.height - len(values)
+    show.out.print(f"{metric} {mean} over {len(values):,} items ({unscored:,} unscored)")

@@ -23,7 +23,9 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A Python file with your own ops. It runs with your rights."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")
+]
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/recipe.")]
 
@@ -52,12 +54,12 @@ def demo(
     from treadle.flywheel import demo as data
 
     planted = data.write_demo(out)
-    recipe = data.write_recipe(out, student)
-    show.out.print(f"Real text with planted defects is in [bold]{out}[/], the recipe in {recipe}.")
-    found = api.run(recipe, out=out / "run")
+    recipe = out / data.RECIPE
+    show.out.print(f"Real text with planted defects, and a recipe: [bold]{recipe}[/]\n")
+    found = api.run(recipe, out=out / "run", overrides=data.overrides(student))
     recall = api.score_demo(found, planted)
-    rows = [(r["kind"], r["planted"], r["caught"], r["recall"]) for r in recall["kinds"]]
-    show.table(("planted defect", "planted", "caught", "recall"), rows)
+    rows = [(r["kind"], r["planted"], r["caught"], r["recall"]) for r in recall["table"]]
+    show.table(("planted defect", "planted", "caught by the audit", "recall"), rows)
     show.out.print(f"False flags: {recall['false_flag_rate']:.2%} of the clean rows.\n")
     _show_verdict(found.verdict)
     if found.verdict["decision"] == "hold":
@@ -74,7 +76,9 @@ def init(
         Path | None, typer.Option(help="Rows to judge by [default: 10% of the data is held out].")
     ] = None,
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
-    student: Annotated[str, typer.Option(help="embedded, a Hugging Face id or a folder.")] = "embedded",
+    student: Annotated[
+        str, typer.Option(help="embedded, a Hugging Face id or a folder.")
+    ] = "embedded",
 ) -> None:
     """Write a recipe for your data, with comments, and show what was found in it."""
     from treadle import api
@@ -94,7 +98,9 @@ def init(
     )
 
 
-def check(recipe: RecipeFile, sets: Sets = None, plugins: Plugins = None, json: Json = False) -> None:
+def check(
+    recipe: RecipeFile, sets: Sets = None, plugins: Plugins = None, json: Json = False
+) -> None:
     """Check a whole recipe before anything is spent, and estimate tokens, minutes and disk.
 
     All errors come at once, each with its line and the nearest valid name.
@@ -144,7 +150,9 @@ def run(
 def _show_verdict(verdict: dict[str, object]) -> None:
     decision = str(verdict["decision"])
     colour = COLOURS[decision]
-    show.out.print(f"\n[bold {colour}]{decision.replace('_', ' ').upper()}[/]  {verdict['sentence']}\n")
+    show.out.print(
+        f"\n[bold {colour}]{decision.replace('_', ' ').upper()}[/]  {verdict['sentence']}\n"
+    )
     comparisons = verdict["comparisons"]
     assert isinstance(comparisons, list)
     rows = [

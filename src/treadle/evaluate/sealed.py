@@ -26,7 +26,9 @@ class SealedSets:
     def __post_init__(self) -> None:
         for name, pool in self._pools.items():
             if not len(pool):
-                raise DataError(f"evaluation set {name!r} has no usable row: nothing can be judged.")
+                raise DataError(
+                    f"evaluation set {name!r} has no usable row: nothing can be judged."
+                )
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -1,25 +1,30 @@
 """What a round leaves behind, in formats that other tools read.
 
-    pool/ findings.parquet features.parquet selection.parquet results.parquet   for analysis
-    selected.jsonl dataset_info.json adapter/                                   for TRL, LLaMA-Factory, PEFT
-    dropped.jsonl quarantine.jsonl                                              every row not used, and why
-    counts.json figures.json verdict.json items.parquet                         what the report shows
+pool/ findings.parquet features.parquet selection.parquet results.parquet   for analysis
+selected.jsonl llama_factory/ adapter/                                      for TRL, LLaMA-Factory, PEFT
+dropped.jsonl quarantine.jsonl                                              every row not used, and why
+counts.json figures.json verdict.json items.parquet                         what the report shows
 """
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from treadle.data.llama_factory import write_llama_factory
 from treadle.data.pool import Pool, encode_pool
 from treadle.data.row import from_frame
+from treadle.data.selection import Selection
 from treadle.data.verdict import RESULT_SCHEMA, Verdict
-from treadle.data.write import dataset_info, records
+from treadle.data.write import write
+from treadle.errors import DataError
 from treadle.evaluate.sealed import SealedSets, reveal
 from treadle.flywheel.arms import TESTED, Arm, Trained
 from treadle.flywheel.features import Features
@@ -64,18 +69,16 @@ class Artefacts:
         self, inputs: Inputs, findings: pl.DataFrame, features: Features, arms: Sequence[Arm]
     ) -> None:
         """Write features, every arm's rows, the chosen and the dropped rows, and the counts."""
+        tested = with_unsampled(arms[0].selection, inputs.pool, findings, features)
         numeric = [c for c, kind in features.frame.schema.items() if kind.is_numeric()]
         self.folder.write_frame("features.parquet", features.frame.select("id", *numeric))
         frames = []
         for arm in arms:
             name = pl.lit(arm.key).alias("arm")
-            chosen = arm.selection.chosen.select(name, "id", "rank", "reason")
-            left = arm.selection.left.select(
-                name, "id", pl.lit(None, pl.Int64).alias("rank"), "reason"
-            )
-            frames += [chosen, left] if arm.name == TESTED else [chosen]
+            frames.append(arm.selection.chosen.select(name, "id", "rank", "reason"))
+        no_rank = pl.lit(None, pl.Int64).alias("rank")
+        frames.append(tested.left.select(pl.lit(TESTED).alias("arm"), "id", no_rank, "reason"))
         self.folder.write_frame("selection.parquet", pl.concat(frames))
-        tested = arms[0].selection
         self._rows(inputs.pool, tested.chosen, findings, features.quarantined, tested.left)
         self._counts(inputs, findings, features.quarantined, tested.left, len(tested.ids))
 
@@ -88,12 +91,8 @@ class Artefacts:
         left: pl.DataFrame,
     ) -> None:
         """Write the rows for other tools, in the order chosen; and all others with their reasons."""
-        rows = {row.id: row for row in from_frame(pool.frame)}
         reasons = {r["id"]: {"treadle_reason": r["reason"]} for r in chosen.iter_rows(named=True)}
-        picked = [rows[key] for key in chosen["id"]]
-        self.folder.write_lines("selected.jsonl", records(picked, extra_columns=reasons))
-        info = dataset_info("selected", "selected.jsonl", picked)
-        self.folder.write_json("dataset_info.json", info)
+        self._export("selected", pool, chosen["id"].to_list(), reasons)
         why: dict[str, dict[str, object]] = {}
         for frame, stage in ((left, "select"), (failed, "measure"), (findings, "audit")):
             for record in frame.iter_rows(named=True):
@@ -102,8 +101,35 @@ class Artefacts:
                     "treadle_reason": record["reason"],
                     "treadle_other": record.get("other"),
                 }
-        unused = [rows[key] for key in sorted(why)]
-        self.folder.write_lines("dropped.jsonl", records(unused, extra_columns=why))
+        self._export("dropped", pool, sorted(why), why)
+        self._for_llama_factory(pool.keep(chosen["id"]))
+
+    def _export(
+        self, name: str, pool: Pool, ids: list[str], columns: Mapping[str, Mapping[str, object]]
+    ) -> None:
+        """Write rows as JSON Lines, one file a kind of row where there are several."""
+        rows = {row.id: row for row in from_frame(pool.keep(ids).frame)}
+        kinds = sorted({row.kind for row in rows.values()}) or ["chat"]
+        with tempfile.TemporaryDirectory(prefix="treadle-") as place:
+            for kind in kinds:
+                suffix = f"-{kind}" if len(kinds) > 1 else ""
+                path = Path(place) / f"{name}{suffix}.jsonl"
+                of_kind = [rows[key] for key in ids if rows[key].kind == kind]
+                write(of_kind, path, extra_columns={row.id: columns[row.id] for row in of_kind})
+                self.folder.write(path.name, path.read_bytes())
+
+    def _for_llama_factory(self, pool: Pool) -> None:
+        """Write the chosen rows once more, where LLaMA-Factory can take them."""
+        with tempfile.TemporaryDirectory(prefix="treadle-") as place:
+            try:
+                export = write_llama_factory(pool, place, "selected")
+            except DataError as error:  # its limits are not ours: the run goes on, and says so
+                self.figures("llama_factory", {"refused": str(error)})
+                return
+            for path in sorted(Path(place).iterdir()):
+                self.folder.write(f"llama_factory/{path.name}", path.read_bytes())
+        facts = {"rows": export.rows, "left_out": dict(export.left_out)}
+        self.figures("llama_factory", {**facts, "mask_history": export.mask_history})
 
     def _counts(
         self,
@@ -160,3 +186,12 @@ class Artefacts:
     def verdict(self, verdict: Verdict, sealed: SealedSets) -> None:
         self.folder.write_frame("items.parquet", reveal(sealed))
         self.folder.write_json("verdict.json", verdict.as_json())
+
+
+def with_unsampled(
+    tested: Selection, pool: Pool, findings: pl.DataFrame, features: Features
+) -> Selection:
+    """Add the rows that were never measured (see `data.sample`) to those left out."""
+    rest = pool.without(findings["id"]).without(features.frame["id"]).frame
+    unsampled = rest.select("id", pl.lit("not_sampled").alias("reason"))
+    return Selection(tested.chosen, pl.concat([tested.left, unsampled]))

@@ -87,6 +87,12 @@ def write_demo(folder: Path, *, seed: int = 0, rows: int = 3000) -> dict[str, ob
     return planted
 
 
+def overrides(student: str) -> list[str]:
+    """Return what to set over the demo's recipe so that another student can take it."""
+    trained = ["train={method: ngram}"] if student == "scripted" else []
+    return [] if student == "embedded" else [f"student={student}", *trained]
+
+
 def _held(number: int) -> str:
     return f"held-{number + 1:03d}"
 

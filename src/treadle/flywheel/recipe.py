@@ -37,13 +37,17 @@ class _Section(pydantic.BaseModel):
 
 
 class DataSection(_Section):
-    """Where rows come from. `evaluate` is a file, several by name, or a share such as `10%`."""
+    """Where rows come from. `evaluate` is a file, several by name, or a share such as `10%`.
+
+    `sample` goes on with so many random rows after the audit: a cheap first try of a large pool.
+    """
 
     train: str | list[str]
     evaluate: str | dict[str, str] = "10%"
     target: str | None = None
     layout: str | None = None
     columns: dict[str, str] | None = None
+    sample: int | None = pydantic.Field(None, ge=1)
 
     @property
     def held_out_share(self) -> float | None:
@@ -194,7 +198,9 @@ class _Checker:
         raw = self.document.data
         for key in raw:
             if key not in self.SECTIONS:
-                self.fail((str(key),), f"unknown section {key!r}.{nearest(str(key), self.SECTIONS)}")
+                self.fail(
+                    (str(key),), f"unknown section {key!r}.{nearest(str(key), self.SECTIONS)}"
+                )
         data = self.section("data", DataSection)
         gate = self.section("gate", GateSection)
         budget = self.section("budget", BudgetSection)
@@ -339,11 +345,11 @@ class _Checker:
     def controls(self, gate: GateSection) -> None:
         known = [op.name for op in registry.ops("select")]
         for name in gate.controls:
-            if name not in known:
-                self.fail(
-                    ("gate", "controls"),
-                    f"gate.controls: unknown selector {name!r}.{nearest(name, known)}",
-                )
+            if name in known:
+                self.bind("select", name, None, "gate", "controls")
+                continue
+            hint = nearest(name, known)
+            self.fail(("gate", "controls"), f"gate.controls: unknown selector {name!r}.{hint}")
         if "random" not in gate.controls:
             self.fail(
                 ("gate", "controls"), "gate.controls: `random` is required: no claim without it."

@@ -6,6 +6,7 @@ it stopped. The report is written by the caller: it only reads the run folder.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -99,7 +100,8 @@ class Round:
         """Run every audit; rows with a finding are dropped, each with its first reason."""
         self.observer.stage("audit")
         context = replace(self.context, sealed=inputs.sealed.index(ngram=self._ngram()))
-        frames, figures = [], {}
+        frames: list[pl.DataFrame] = []
+        figures: dict[str, object] = {}
         for name, bound in self.recipe.audits.items():
             began, inner = time.monotonic(), self._seconds_of(name)
             found: Findings = bound.make()(inputs.pool, context)
@@ -131,9 +133,13 @@ class Round:
         """Measure what the selectors need, choose the tested rows, then the controls."""
         recipe = self.recipe
         self.observer.stage("measure")
-        wanted = [recipe.selector, *(registry.get("select", n).bind() for n in recipe.gate.controls)]
+        wanted = [
+            recipe.selector,
+            *(registry.get("select", n).bind() for n in recipe.gate.controls),
+        ]
         needs = ["length", *(n for bound in wanted for n in bound.needs), *recipe.measures]
         context = replace(self.context, target=inputs.target)
+        clean = sample(clean, recipe.data.sample, recipe.seed)
         features = measure_pool(clean, list(dict.fromkeys(needs)), recipe.measures, context)
         bad = features.quarantined
         self.observer.note(f"{', '.join(dict.fromkeys(needs))}; {bad.height} rows quarantined")
@@ -141,7 +147,9 @@ class Round:
         rows = features.frame.filter(~pl.col("id").is_in(bad["id"].to_list()))
         tested = choose(TESTED, recipe.selector, rows, recipe.keep, context)
         if not tested.ids:
-            raise DataError(f"select.{recipe.selector.op.name} chose no row: every score is missing.")
+            raise DataError(
+                f"select.{recipe.selector.op.name} chose no row: every score is missing."
+            )
         gate = recipe.gate
         seeds = tuple(range(gate.seeds))
         arms = [Arm(TESTED, seeds, tested)]
@@ -192,7 +200,16 @@ class Round:
         return verdict
 
 
+def sample(pool: Pool, rows: int | None, seed: int) -> Pool:
+    """Return so many random rows; which ones depends on their ids and the seed alone."""
+    if rows is None or rows >= len(pool):
+        return pool
+
+    def draw(key: str) -> str:
+        return hashlib.sha256(f"{seed}/{key}".encode()).hexdigest()
+
+    return pool.keep(sorted(pool.ids, key=draw)[:rows])
+
+
 def _counts(rows: int) -> dict[str, int]:
     return {"rows_in": rows, "kept": rows, "dropped": 0, "quarantined": 0, "tokens": 0}
-
-

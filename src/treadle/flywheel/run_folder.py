@@ -65,6 +65,11 @@ class RunFolder:
         except ValueError as error:
             raise StoreError(f"{path}: damaged ({error}). Run the recipe again.") from error
 
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """Read a JSON Lines artefact."""
+        blob = (self.path / name).read_bytes()
+        return [json.loads(line) for line in blob.split(b"\n") if line]
+
     def read_frame(self, name: str) -> pl.DataFrame:
         path = self.path / name
         try:

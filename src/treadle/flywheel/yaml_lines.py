@@ -39,7 +39,9 @@ class Document:
         return Document(self.name, data, lines)
 
 
-def _set(data: Mapping[str, object], path: KeyPath, value: object, origin: str) -> dict[str, object]:
+def _set(
+    data: Mapping[str, object], path: KeyPath, value: object, origin: str
+) -> dict[str, object]:
     head, rest = path[0], path[1:]
     if not rest:
         return {**data, head: value}
@@ -70,7 +72,9 @@ def parse(text: str, name: str) -> Document:
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{name}: not valid YAML: {error}.") from error
     if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
-        raise RecipeError(f"{name}: a recipe is a mapping such as `student: embedded`, got {data!r}.")
+        raise RecipeError(
+            f"{name}: a recipe is a mapping such as `student: embedded`, got {data!r}."
+        )
     lines: dict[KeyPath, int] = {}
     _walk(node, (), lines, name)
     return Document(name, data, lines)

@@ -1,0 +1,306 @@
+"""Every registered op is held to the contract of its role, unasked."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from conformance.conftest import ordinary_rows
+from conformance.poison import poison_rows
+from polars.testing import assert_frame_equal
+
+from treadle import models
+from treadle import op as registry
+from treadle.context import Context
+from treadle.data.pool import Pool, to_parquet
+from treadle.data.row import Message, Row
+from treadle.data.selection import FINDING_SCHEMA, Budget, Findings, Selection
+from treadle.data.verdict import Verdict
+from treadle.errors import RecipeError, TreadleError
+from treadle.flywheel.features import measure_pool, measure_shard, plan
+from treadle.op import BoundOp, Op
+
+EVERY = registry.ops()
+BUDGETS = [Budget("rows", 10), Budget("share", 0.3), Budget("tokens", 900), Budget("rows", 10**6)]
+# Options for ops whose options have no default; any op may be added here.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "top": {"by": "length_words"},
+    "score_then_diverse": {"by": "length_words"},
+}
+
+
+def of(role: registry.Role) -> Any:
+    return pytest.mark.parametrize("op", registry.ops(role), ids=lambda op: op.name)
+
+
+def bound(op: Op) -> BoundOp:
+    return op.bind(OPTIONS.get(op.name))
+
+
+def features(pool: Pool, selector: BoundOp, context: Context) -> pl.DataFrame:
+    needs = ["length", *selector.needs]
+    return measure_pool(pool, needs, {}, context).frame
+
+
+@pytest.mark.parametrize("op", EVERY, ids=lambda op: f"{op.role}.{op.name}")
+def test_it_says_what_it_does_where_it_comes_from_and_what_it_costs(op: Op) -> None:
+    text = inspect.getdoc(op.factory) or ""
+    assert op.title.endswith((".", "?")), f"the first line is one sentence: {op.title!r}"
+    assert len(text) > len(op.title) + 60, "it also says why it works and when it fails"
+    assert op.reference
+    assert op.cost
+    for parameter in op.parameters.values():
+        assert parameter.kind is parameter.KEYWORD_ONLY, "options are keywords"
+        assert parameter.annotation is not parameter.empty
+
+
+@pytest.mark.parametrize("op", EVERY, ids=lambda op: f"{op.role}.{op.name}")
+def test_an_unknown_option_is_refused_with_the_nearest_name(op: Op) -> None:
+    with pytest.raises(RecipeError, match="unknown option 'no_such_option'"):
+        op.bind({**OPTIONS.get(op.name, {}), "no_such_option": 1})
+
+
+@pytest.mark.parametrize("op", EVERY, ids=lambda op: f"{op.role}.{op.name}")
+def test_its_fingerprint_depends_on_its_options_and_not_on_the_moment(op: Op) -> None:
+    assert bound(op).fingerprint == bound(op).fingerprint
+    first = next(iter(op.parameters), None)
+    if first is not None:
+        other = replace(bound(op), options={**bound(op).options, first: "changed"})
+        assert other.fingerprint != bound(op).fingerprint
+
+
+@of("audit")
+@pytest.mark.parametrize("kind", ["empty", "one row", "ordinary", "poison", "all alike"])
+def test_an_audit_names_rows_of_the_pool_and_drops_nothing(
+    op: Op, kind: str, context: Context
+) -> None:
+    alike = [Row("chat", (Message("user", f"  Hi{'!' * i}"), Message("assistant", "yes", True)))
+             for i in range(20)]  # fmt: skip
+    rows = {
+        "empty": [],
+        "one row": ordinary_rows(1),
+        "ordinary": ordinary_rows(60),
+        "poison": poison_rows(),
+        "all alike": alike,
+    }
+    pool = Pool.of(rows[kind])
+    found: Findings = bound(op).make()(pool, context)
+    assert list(found.rows.columns) == list(FINDING_SCHEMA)
+    assert set(found.rows["id"]) <= set(pool.ids)
+    assert found.rows["reason"].null_count() == 0
+    assert found.rows.height < max(1, len(pool)) or not len(pool), "something must be left"
+    again: Findings = bound(op).make()(Pool.of(reversed(rows[kind])), context)
+    assert_frame_equal(found.rows, again.rows)
+    assert dict(found.figures) == dict(again.figures)
+
+
+@of("measure")
+@pytest.mark.parametrize("kind", ["empty", "one row", "ordinary", "poison"])
+def test_a_measure_gives_one_value_a_row_and_never_a_nan(
+    op: Op, kind: str, context: Context
+) -> None:
+    rows = {"empty": 0, "one row": 1, "ordinary": 40}.get(kind)
+    pool = Pool.of(poison_rows() if rows is None else ordinary_rows(rows))
+    found = measure_pool(pool, ["length", op.name], {}, context)
+    assert found.quarantined.height == 0, found.quarantined.to_dicts()
+    assert sorted(found.frame["id"]) == pool.ids
+    if pool.ids:
+        assert op.name in found.frame.columns
+    for name, dtype in found.frame.schema.items():
+        if dtype.is_float():
+            assert not found.frame[name].is_nan().any()
+
+
+@of("measure")
+def test_a_measure_does_not_depend_on_the_other_rows_or_their_order(
+    op: Op, context: Context
+) -> None:
+    clean = Pool.of(ordinary_rows(40))
+    mixed = Pool.of([*reversed(ordinary_rows(40)), *poison_rows()])
+    alone = measure_pool(clean, ["length", op.name], {}, context).frame
+    among = measure_pool(mixed, ["length", op.name], {}, context).frame
+    shared = among.join(alone.select("id"), on="id", how="semi").sort("id")
+    assert to_parquet(alone.sort("id")) == to_parquet(shared)
+
+
+@of("measure")
+def test_a_measure_on_a_shuffled_batch_gives_each_row_the_same_value(
+    op: Op, context: Context
+) -> None:
+    pool = Pool.of(ordinary_rows(30))
+    batch = pool.frame
+    for needed in plan(bound(op).needs, {}):
+        batch = pl.concat([batch, needed.make()(batch, context)], how="horizontal")
+    shuffled = batch.sample(fraction=1.0, shuffle=True, seed=5)
+    straight = bound(op).make()(batch, context).with_columns(batch["id"]).sort("id")
+    mixed = bound(op).make()(shuffled, context).with_columns(shuffled["id"]).sort("id")
+    assert_frame_equal(straight, mixed)
+
+
+@of("measure")
+def test_a_row_with_nothing_to_score_is_missing_and_not_zero(op: Op, context: Context) -> None:
+    silent = Row("chat", (Message("user", "hello"), Message("assistant", "unscored", False)))
+    pool = Pool.of([silent, *ordinary_rows(5)])
+    frame = measure_pool(pool, ["length", op.name], {}, context).frame
+    value = frame.filter(pl.col("id") == silent.id)[op.name][0]
+    if "token_logprobs" in (*bound(op).needs, op.name) and op.name != "token_logprobs":
+        assert value is None
+
+
+@of("select")
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_a_selector_accounts_for_every_row_within_its_budget(
+    op: Op, budget: Budget, pool: Pool, context: Context
+) -> None:
+    rows = features(pool, bound(op), context)
+    found: Selection = bound(op).make()(rows, budget, context)
+    assert sorted(found.ids + found.left["id"].to_list()) == sorted(pool.ids)
+    assert found.chosen["rank"].to_list() == list(range(found.chosen.height))
+    assert found.chosen["reason"].null_count() == found.left["reason"].null_count() == 0
+    assert found.chosen.height <= budget.rows_of(len(pool))
+    if budget.unit == "tokens":
+        spent = rows.filter(pl.col("id").is_in(found.ids))["length_total"].sum()
+        assert spent <= budget.amount
+    elif bound(op).needs == ():
+        assert found.chosen.height == budget.rows_of(len(pool))
+
+
+@of("select")
+def test_a_selector_does_not_depend_on_the_order_of_the_rows(
+    op: Op, pool: Pool, context: Context
+) -> None:
+    rows = features(pool, bound(op), context)
+    straight: Selection = bound(op).make()(rows, Budget("rows", 25), context)
+    mixed = rows.sample(fraction=1.0, shuffle=True, seed=11)
+    assert bound(op).make()(mixed, Budget("rows", 25), context).ids == straight.ids
+
+
+@of("select")
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_selector_takes_tiny_pools(op: Op, count: int, context: Context) -> None:
+    pool = Pool.of(ordinary_rows(count))
+    rows = features(Pool.of(ordinary_rows(3)), bound(op), context)
+    rows = rows.filter(pl.col("id").is_in(pool.ids))
+    found: Selection = bound(op).make()(rows, Budget("rows", 2), context)
+    assert found.chosen.height + found.left.height == rows.height
+
+
+@of("select")
+def test_a_selector_never_chooses_an_unscored_row(op: Op, pool: Pool, context: Context) -> None:
+    needs = [name for name in bound(op).needs if name != "length"]
+    rows = features(pool, bound(op), context)
+    missing = rows["id"].to_list()[::3]
+    blank = [
+        pl.when(pl.col("id").is_in(missing)).then(None).otherwise(pl.col(name)).alias(name)
+        for name in needs
+    ]
+    found: Selection = bound(op).make()(rows.with_columns(blank), Budget("share", 1.0), context)
+    if needs:
+        assert not set(found.ids) & set(missing)
+        reasons = found.left.filter(pl.col("id").is_in(missing))["reason"].unique().to_list()
+        assert reasons == ["unscored"]
+
+
+@of("train")
+@pytest.mark.slow
+def test_a_trainer_gives_the_same_weights_twice_and_leaves_the_student_alone(
+    op: Op, context: Context, tmp_path: Path
+) -> None:
+    rows = Pool.of(ordinary_rows(24)).frame
+    names, files = ("scripted", "proxy"), {}
+    refusals = []
+    for name in names:
+        student = models.load(name)
+        before = student.fingerprint
+        try:
+            for turn in ("first", "second"):
+                folder = tmp_path / name / turn
+                folder.mkdir(parents=True)
+                figures = bound(op).make()(rows, student, 3, folder, context)
+                assert figures["tokens"] > 0
+                assert figures["steps"] > 0
+                assert all(math.isfinite(loss) for loss in figures["losses"])
+                files[turn] = {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+        except TreadleError as error:
+            refusals.append(str(error))
+            continue
+        assert files["first"] == files["second"]
+        assert student.fingerprint == before
+        assert student.tuned(folder).fingerprint != before
+    assert len(refusals) < len(names), refusals
+
+
+@of("evaluate")
+def test_an_evaluation_gives_one_result_an_item_in_any_order(
+    op: Op, pool: Pool, context: Context
+) -> None:
+    items = pool.frame[:12].with_columns(pl.col("id").alias("item"), pl.col("id").alias("source"))
+    student = context.model("student")
+    found = bound(op).make()(student, items, context)
+    assert {"item", "value", "score"} <= set(found.columns)
+    assert sorted(found["item"]) == sorted(items["item"])
+    mixed = bound(op).make()(student, items.reverse(), context)
+    assert_frame_equal(found.sort("item"), mixed.sort("item"))
+
+
+@of("evaluate")
+def test_an_evaluation_takes_poison_items(op: Op, context: Context) -> None:
+    items = Pool.of(poison_rows()).frame.with_columns(
+        pl.col("id").alias("item"), pl.col("id").alias("source")
+    )
+    short = {"max_new_tokens": 4} if "max_new_tokens" in op.parameters else {}
+    found = op.bind(short).make()(context.model("student"), items, context)
+    assert found.height == items.height
+    assert not found["score"].is_nan().any()
+
+
+@of("gate")
+def test_a_gate_does_not_depend_on_the_order_of_the_results(
+    op: Op, results: pl.DataFrame, context: Context
+) -> None:
+    verdict: Verdict = bound(op).make()(results, context)
+    again: Verdict = bound(op).make()(results.sample(fraction=1, shuffle=True, seed=2), context)
+    assert verdict == again
+    assert verdict.sentence.endswith(".")
+    assert {c.against for c in verdict.comparisons} >= {"random", "longest", "before"}
+
+
+def test_a_measure_that_fails_on_a_row_leaves_all_others_byte_identical(
+    context: Context, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "brittle.py"
+    plugin.write_text(
+        '"""A measure that cannot stand the letter z."""\n'
+        "import polars as pl\n"
+        "from treadle.data.row import texts\n"
+        "from treadle.op import measure\n\n\n"
+        '@measure(reference="a test", cost="none")\n'
+        "def brittle():\n"
+        '    """Count characters, and fail on rows with a z in them, as real code does."""\n'
+        "    def run(batch, context):\n"
+        "        found = texts(batch)\n"
+        "        if any('z' in text for text in found):\n"
+        "            raise ValueError('z!')\n"
+        "        return pl.DataFrame({'brittle': [float(len(text)) for text in found]})\n"
+        "    return run\n"
+    )
+    registry.load_plugin(plugin)
+    try:
+        bad = [Row("chat", (Message("user", "zz"), Message("assistant", f"z{i}", True)))
+               for i in range(3)]  # fmt: skip
+        clean = measure_pool(Pool.of(ordinary_rows(50)), ["brittle"], {}, context)
+        mixed = measure_pool(Pool.of([*ordinary_rows(50), *bad]), ["brittle"], {}, context)
+        assert sorted(mixed.quarantined["id"]) == sorted(row.id for row in bad)
+        assert mixed.quarantined["reason"].unique().to_list() == ["ValueError: z!"]
+        kept = mixed.frame.filter(pl.col("brittle").is_not_null())
+        assert to_parquet(kept) == to_parquet(clean.frame)
+        shard = to_parquet(Pool.of([*ordinary_rows(50), *bad]).frame)
+        output = measure_shard([shard], {"op": "brittle", "options": {}}, context)
+        assert (output.rows_in, output.kept, output.quarantined) == (53, 50, 3)
+    finally:
+        registry._REGISTRY.pop(("measure", "brittle"))

@@ -1,0 +1,210 @@
+"""A whole turn of the wheel on the scripted student."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from turns import RECIPE, records, write_lines, write_turn
+
+import treadle
+from treadle.errors import BudgetError, DataError, RecipeError, StoreError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> treadle.Run:
+    folder = tmp_path_factory.mktemp("turn")
+    return treadle.run(write_turn(folder), out=folder / "runs" / "first", progress=False)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    hashes = json.loads((folder / "manifest.json").read_bytes())
+    return {name: (folder / name).read_bytes() for name in hashes}
+
+
+def test_the_counts_add_up(run: treadle.Run) -> None:
+    counts = run.counts
+    assert counts["read"] == 125
+    assert counts["quarantined"] == 2
+    assert counts["merged"] == 1
+    dropped, left = sum(counts["dropped"].values()), sum(counts["left"].values())
+    parts = ("quarantined", "merged", "held_out", "selected")
+    assert counts["read"] == sum(counts[part] for part in parts) + dropped + left
+    assert counts["dropped"]["contaminated_exact"] >= 1
+
+
+def test_every_row_has_one_fate_and_a_reason(run: treadle.Run) -> None:
+    selected = [json.loads(line) for line in (run.path / "selected.jsonl").open()]
+    dropped = [json.loads(line) for line in (run.path / "dropped.jsonl").open()]
+    ids = [row["treadle_id"] for row in selected + dropped]
+    assert len(ids) == len(set(ids)) == len(run.pool)
+    assert all(row["treadle_reason"] for row in selected + dropped)
+    assert {row["id"] for row in selected} <= {f"1-{i}" for i in range(120)}
+
+
+def test_controls_have_the_tokens_of_the_tested_arm(run: treadle.Run) -> None:
+    arms = json.loads((run.path / "figures.json").read_bytes())["arms"]
+    tokens = arms["selected"]["tokens"]
+    for name in ("random-0", "random-1", "random-2", "longest"):
+        assert arms[name]["tokens"] <= tokens
+        assert arms[name]["tokens"] >= 0.95 * tokens
+    assert arms["full"]["rows"] == run.counts["left_after_audit"]
+
+
+def test_every_arm_is_judged_on_every_item(run: treadle.Run) -> None:
+    table = run.results.group_by("arm", "seed").len()
+    assert set(table["len"]) == {30}
+    seeds = dict(table.group_by("arm").len().iter_rows())
+    assert seeds == {"before": 1, "full": 1, "selected": 3, "random": 3, "longest": 3}
+
+
+def test_the_verdict_has_a_sentence_and_intervals(run: treadle.Run) -> None:
+    verdict = run.verdict
+    assert verdict["decision"] in {"accept", "hold", "roll_back"}
+    assert verdict["sentence"].endswith(".")
+    for comparison in verdict["comparisons"]:
+        assert comparison["low"] <= comparison["effect"] <= comparison["high"]
+
+
+def test_the_report_is_there(run: treadle.Run) -> None:
+    page = run.report.read_text(encoding="utf-8")
+    assert run.verdict["sentence"].split(":")[0] in page
+
+
+def test_running_again_does_no_work_and_changes_no_byte(run: treadle.Run) -> None:
+    before, done = tree(run.path), [c for c in run.costs() if c["stage"].startswith("train")]
+    treadle.run(run.path.parent.parent / "recipe.yaml", out=run.path, progress=False)
+    assert tree(run.path) == before
+    assert [c for c in run.costs() if c["stage"].startswith("train")] == done
+
+
+def test_another_recipe_in_the_same_folder_is_refused_by_name(run: treadle.Run) -> None:
+    recipe = run.path.parent.parent / "recipe.yaml"
+    with pytest.raises(RecipeError, match=r"select\.keep .*30%.*10%"):
+        treadle.run(recipe, out=run.path, overrides=["select.keep=10%"], progress=False)
+
+
+def test_another_budget_is_the_same_run(run: treadle.Run) -> None:
+    recipe = run.path.parent.parent / "recipe.yaml"
+    treadle.run(recipe, out=run.path, overrides=["budget.minutes=50"], progress=False)
+
+
+def test_a_second_run_reuses_finished_work(run: treadle.Run) -> None:
+    recipe = run.path.parent.parent / "recipe.yaml"
+    other = run.path.parent / "second"
+    found = treadle.run(recipe, out=other, overrides=["select.keep=20%"], progress=False)
+    stages = {c["stage"] for c in found.costs()}
+    assert "measure.token_logprobs" not in stages, "measured once, for both runs"
+    assert found.counts["selected"] < run.counts["selected"]
+
+
+def test_trace_tells_a_rows_story(run: treadle.Run) -> None:
+    story = run.trace("leaked")
+    assert story["findings"][0]["reason"] == "contaminated_exact"
+    assert story["origins"][0]["file"] == "pool.jsonl"
+    kept = run.trace("1-7")
+    assert kept["features"][0]["ifd"] is not None
+    with pytest.raises(RecipeError, match="no row with id 'nothing'"):
+        run.trace("nothing")
+
+
+def test_the_chosen_rows_and_the_student_can_be_used(run: treadle.Run) -> None:
+    answers = treadle.try_prompt(run.path, "amber birch?", max_new_tokens=8)
+    assert set(answers) == {"before", "after"}
+    again = treadle.load(run.path / "selected.jsonl")
+    assert len(again.pool) == run.counts["selected"]
+
+
+def test_the_same_recipe_elsewhere_gives_the_same_bytes(run: treadle.Run, tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path / "another" / "place")
+    command = [sys.executable, "-c",
+               "import sys, treadle; treadle.run(sys.argv[1], out=sys.argv[2], progress=False)",
+               str(recipe), str(tmp_path / "out" / "x")]  # fmt: skip
+    strange = {**os.environ, "TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "123", "LANG": "C"}
+    subprocess.run(command, check=True, env=strange, cwd=tmp_path)
+    assert tree(tmp_path / "out" / "x") == tree(run.path)
+
+
+def test_a_token_budget_stops_the_run_and_a_larger_one_goes_on(
+    run: treadle.Run, tmp_path: Path
+) -> None:
+    recipe = write_turn(tmp_path)
+    out = tmp_path / "runs" / "x"
+    with pytest.raises(BudgetError, match="tokens"):
+        treadle.run(recipe, out=out, overrides=["budget.tokens=60000"], progress=False)
+    assert not (out / "verdict.json").exists()
+    found = treadle.run(recipe, out=out, overrides=["budget.tokens=100000000"], progress=False)
+    assert tree(found.path) == tree(run.path)
+
+
+def test_a_time_budget_stops_the_run_and_a_larger_one_goes_on(
+    run: treadle.Run, tmp_path: Path
+) -> None:
+    recipe = write_turn(tmp_path)
+    out = tmp_path / "runs" / "x"
+    with pytest.raises(BudgetError, match="minutes"):
+        treadle.run(recipe, out=out, overrides=["budget.minutes=0.000001"], progress=False)
+    found = treadle.run(recipe, out=out, overrides=["budget.minutes=60"], progress=False)
+    assert tree(found.path) == tree(run.path)
+
+
+def test_held_out_rows_are_never_trained_on(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path, RECIPE.replace("heldout.jsonl", "20%"))
+    found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    items = {item.split(":")[1] for item in found.results["item"].unique()}
+    assert found.counts["held_out"] == len(items)
+    assert not items & set(found.selection["id"])
+
+
+def test_a_changed_data_file_is_noticed(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path)
+    treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    write_lines(tmp_path / "pool.jsonl", records(60, seed=5))
+    with pytest.raises(RecipeError, match=r"pool\.jsonl"):
+        treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+
+
+def test_rows_can_be_selected_by_a_column_of_the_users(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path, RECIPE.replace("by: ifd, diverse: k_center", "by: quality"))
+    found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    chosen = found.selection.filter(pl.col("arm") == "selected", pl.col("rank").is_not_null())
+    quality = found.features.filter(pl.col("id").is_in(chosen["id"].to_list()))["quality"]
+    assert quality.min() >= 3
+
+
+def test_a_column_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path, RECIPE.replace("by: ifd, diverse: k_center", "by: qualty"))
+    with pytest.raises(RecipeError, match="neither a measure nor a column"):
+        treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+
+
+def test_an_empty_pool_is_an_error(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path)
+    (tmp_path / "pool.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"pool\.jsonl"):
+        treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+
+
+def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+    from treadle.machinery.lock import only_writer
+
+    recipe = write_turn(tmp_path)
+    with only_writer(tmp_path / "runs" / "x"), pytest.raises(StoreError, match="another treadle"):
+        treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+
+
+def test_a_damaged_blob_is_noticed_and_made_again(run: treadle.Run, tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path)
+    out = tmp_path / "runs" / "x"
+    treadle.run(recipe, out=out, progress=False)
+    for path in sorted((tmp_path / "runs" / ".store" / "objects").glob("*/*"))[::3]:
+        blob = bytearray(path.read_bytes())
+        blob[len(blob) // 2] ^= 1
+        path.write_bytes(bytes(blob))
+    treadle.run(recipe, out=out, progress=False)
+    assert tree(out) == tree(run.path)

@@ -121,7 +121,7 @@ class BoundOp:
 
 @cache
 def _schema(factory: Factory) -> type[pydantic.BaseModel]:
-    hints = get_type_hints(factory)
+    hints = get_type_hints(factory, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(factory).parameters.items():
         default = ... if parameter.default is parameter.empty else parameter.default

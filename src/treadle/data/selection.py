@@ -15,7 +15,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from treadle.errors import RecipeError
+from treadle.errors import DataError, RecipeError, nearest
+
+UNSCORED = "unscored"
+UNKNOWN_LENGTH = 2**62
+_AMOUNT = re.compile(r"([0-9]+(?:_[0-9]+)*|[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*\.[0-9]+|[0-9]+\.[0-9]*)")
+_BUDGET = re.compile(_AMOUNT.pattern + r"\s*(%|rows?|tokens?)?")
 
 FINDING_SCHEMA: dict[str, type[pl.DataType]] = {
     "id": pl.String,
@@ -49,26 +54,45 @@ class Budget:
     def parse(cls, value: str | float | int, *, where: str = "select.keep") -> Budget:
         """Read `30%`, `0.3`, `300`, `300 rows` or `20000 tokens`.
 
+        A bare number below 1, or written `1.0`, is a share; any other is a number of rows. Commas
+        and underscores may part thousands, so `1,5%` is refused instead of being read as 15%.
+
         Raises:
             RecipeError: anything else.
         """
-        text = str(value).strip().lower().replace("_", "").replace(",", "")
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%|rows?|tokens?)?", text)
+        text = str(value).strip().lower()
+        match = _BUDGET.fullmatch(text)
         if match is None:
             raise RecipeError(
                 f"{where}: {value!r} is not a budget. Write 30%, 300 rows or 20000 tokens."
             )
-        amount, unit = float(match[1]), (match[2] or "").rstrip("s")
+        number = match[1].replace("_", "").replace(",", "")
+        amount, unit = float(number), (match[2] or "").rstrip("s")
         if unit == "%":
             amount, unit = amount / 100, "share"
         elif not unit:
             unit = "share" if amount < 1 or text == "1.0" else "row"
         if amount <= 0 or (unit == "share" and amount > 1):
-            raise RecipeError(f"{where}: {value!r} is out of range: a share lies in (0%, 100%].")
-        if unit == "row" and amount != int(amount):
-            hint = f" Did you mean {amount:g}%?" if amount <= 100 else ""
-            raise RecipeError(f"{where}: {value!r} rows is not a whole number.{hint}")
+            raise RecipeError(
+                f"{where}: {value!r} is out of range: a share lies in (0%, 100%], rows and tokens "
+                "start at 1."
+            )
+        if unit != "share" and amount != int(amount):
+            hint = f" Did you mean {amount:g}%?" if not match[2] and amount <= 100 else ""
+            raise RecipeError(f"{where}: {value!r} is not a whole number of {unit}s.{hint}")
         return cls("share" if unit == "share" else "rows" if unit == "row" else "tokens", amount)
+
+    @property
+    def token_limit(self) -> int | None:
+        """The most tokens that this budget allows (None: tokens are not limited)."""
+        return int(self.amount) if self.unit == "tokens" else None
+
+    def times(self, factor: float) -> Budget:
+        """Return this budget enlarged by a factor (a share stays within the whole)."""
+        amount = self.amount * factor
+        if self.unit == "share":
+            return Budget(self.unit, min(1.0, amount))
+        return Budget(self.unit, max(1, round(amount)))
 
     def rows_of(self, total: int) -> int:
         """The most rows that this budget allows out of `total` (tokens do not limit rows)."""
@@ -83,7 +107,8 @@ class Budget:
         """Walk positions in order and return those that fit.
 
         `tokens` holds the length of every row. Under a token budget a row that does not fit is
-        passed over and the walk goes on, so that the total comes close to the budget.
+        passed over and the walk goes on, so that the total comes close to the budget: about one
+        row more than the walk up to the first misfit would take, so no lean towards short rows.
         """
         if self.unit != "tokens":
             return [int(i) for i in order[: self.rows_of(len(tokens))]]
@@ -100,10 +125,20 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Chosen rows in order (`id`, `rank`, `reason`) and rows left out (`id`, `reason`)."""
+    """Chosen rows in order (`id`, `rank` from 0, `reason`) and rows left out (`id`, `reason`).
+
+    Raises:
+        ValueError: a row is named twice, so the counts would not add up.
+    """
 
     chosen: pl.DataFrame
     left: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        named = pl.concat([self.chosen["id"], self.left["id"]])
+        twice = named.filter(named.is_duplicated())
+        if len(twice):
+            raise ValueError(f"a selection names row {twice[0]} twice")
 
     @classmethod
     def of(
@@ -129,9 +164,9 @@ class Selection:
             "rank": list(range(len(chosen))),
             "reason": reasons,
         }
-        inside, named = set(chosen), left or {}
-        if len(inside) != len(chosen):
-            raise ValueError("a selector chose a row twice")
+        inside, named = {int(i) for i in chosen}, left or {}
+        if len(inside) != len(chosen) or not inside <= set(range(len(ids))):
+            raise ValueError("a selector chose a row twice, or one that it was not given")
         rest = [i for i in range(len(ids)) if i not in inside]
         dropped = {"id": [ids[i] for i in rest], "reason": [named.get(i, otherwise) for i in rest]}
         return cls(
@@ -144,28 +179,90 @@ class Selection:
         return self.chosen["id"].to_list()
 
 
+def matched_budget(selection: Selection, rows: pl.DataFrame) -> Budget:
+    """Return the token budget at which a control arm is as large as `selection`.
+
+    Equal tokens, not equal rows: a selector that likes long rows would otherwise train on more text
+    than its control, and win for that alone.
+
+    Raises:
+        DataError: nothing was chosen, or a chosen row is missing or has no length.
+    """
+    chosen = rows.filter(pl.col("id").is_in(selection.ids))
+    known = chosen.filter(pl.Series(has_length(chosen)))
+    if known.height != selection.chosen.height or not known.height:
+        raise DataError(
+            f"select: {known.height} of {selection.chosen.height} chosen rows have a length in "
+            "tokens (`length_total`): no control of equal size can be drawn."
+        )
+    return Budget("tokens", max(1, int(tokens_of(known).sum())))
+
+
 def scored(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return a feature's values and which of them are scored (finite and not null)."""
-    values = rows[feature].cast(pl.Float64).to_numpy()
+    """Return a feature's values and which of them are scored (finite and not null).
+
+    Raises:
+        DataError: there is no such column, or it holds no numbers.
+    """
+    series = _column(rows, feature)
+    if not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
+        raise DataError(f"select: column {feature!r} holds {series.dtype}, not numbers.")
+    values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
     return values, np.isfinite(values)
 
 
 def vectors(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return a vector feature as a matrix (zeros where missing) and which rows are scored."""
-    series = rows[feature]
-    has = series.is_not_null().to_numpy()
-    width = series.dtype.size if isinstance(series.dtype, pl.Array) else 0
-    if not width:
-        width = max(series.list.len().fill_null(0).to_list(), default=0)
+    """Return a vector feature as a matrix (zeros where missing) and which rows are scored.
+
+    A vector that is empty, holds a missing or infinite number, or has another width than most is
+    not scored.
+
+    Raises:
+        DataError: there is no such column, or it holds no vectors.
+    """
+    series = _column(rows, feature)
+    if isinstance(series.dtype, pl.Array):
+        series = series.arr.to_list()
+    if series.dtype == pl.Null:
+        return np.zeros((rows.height, 0), np.float32), np.zeros(rows.height, np.bool_)
+    if not (isinstance(series.dtype, pl.List) and _is_number(series.dtype.inner)):
+        raise DataError(f"select: column {feature!r} holds {series.dtype}, not vectors.")
+    widths = series.list.len().fill_null(0)
+    usual = widths.filter(widths > 0).mode()
+    width = int(usual.min()) if len(usual) else 0  # type: ignore[arg-type]
+    is_scored = ((widths == width) & (widths > 0)).to_numpy().copy()
+    flat = series.filter(pl.Series(is_scored)).explode().cast(pl.Float32).to_numpy()
+    found = flat.reshape(-1, width) if width else np.zeros((0, 0), np.float32)
+    finite = np.isfinite(found).all(axis=1)
+    is_scored[is_scored] = finite
     matrix = np.zeros((rows.height, width), dtype=np.float32)
-    if has.any() and width:
-        matrix[has] = np.stack(series.drop_nulls().to_list()).astype(np.float32)
-    return matrix, has & np.isfinite(matrix).all(axis=1)
+    matrix[is_scored] = found[finite]
+    return matrix, is_scored
+
+
+def _is_number(dtype: object) -> bool:
+    return isinstance(dtype, pl.DataType) and (dtype.is_numeric() or dtype == pl.Null)
+
+
+def _column(rows: pl.DataFrame, name: str) -> pl.Series:
+    if name not in rows.columns:
+        raise DataError(f"select: the rows have no column {name!r}.{nearest(name, rows.columns)}")
+    return rows[name]
 
 
 def tokens_of(rows: pl.DataFrame) -> NDArray[np.int64]:
-    """Return the training length of each row in tokens (column `length_total`)."""
-    return rows["length_total"].fill_null(0).cast(pl.Int64).to_numpy()
+    """Return the training length of each row in tokens (column `length_total`).
+
+    A row of unknown length counts as one that fits no budget: missing is not zero.
+    """
+    known = pl.Series(has_length(rows))
+    lengths = rows["length_total"].cast(pl.Int64, strict=False)
+    return lengths.zip_with(known, pl.Series([UNKNOWN_LENGTH])).to_numpy()
+
+
+def has_length(rows: pl.DataFrame) -> NDArray[np.bool_]:
+    """Return which rows have a known training length; a row without one is unscored."""
+    return scored(rows, "length_total")[1]
 
 
 def ids_of(frames: Iterable[pl.DataFrame]) -> set[str]:

@@ -1,0 +1,219 @@
+"""Read rows from files, and keep account of every record: row, merged into an equal row, or set aside.
+
+    loaded = read("data/*.jsonl")
+    loaded.read == len(loaded.pool) + loaded.merged + len(loaded.quarantine)
+
+A bad record is data, not a crash: it is quarantined with its file, line, reason, digest and an
+excerpt, and all other rows are unaffected. When too many are bad, the file is probably not what it
+is taken for, and reading stops with the first reasons.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from treadle.data.layouts import check_options, convert, explain, recognise, rename
+from treadle.data.pool import Pool, load_pool
+from treadle.data.raw import Raw
+from treadle.data.row import SCHEMA, Row, from_frame, to_frame
+from treadle.data.sources import Source, expand, is_pool, labels, records
+from treadle.data.turns import MalformedError
+from treadle.errors import DataError, RecipeError, nearest
+
+CHUNK_ROWS = 16_384
+TOLERATED = 20
+EXCERPT_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A record that is no row. `reason` is a key to count by, `detail` the sentence."""
+
+    file: str
+    line: int
+    reason: str
+    detail: str
+    sha256: str
+    excerpt: str
+
+    def as_json(self) -> dict[str, object]:
+        """Return plain data for `quarantine.jsonl`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `read` found. `layout` is the layout's name, `mixed`, or `pool` for a saved pool."""
+
+    pool: Pool
+    quarantine: tuple[Quarantined, ...]
+    read: int
+    merged: int
+    layout: str
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts that grow while rows stream past."""
+
+    read: int = 0
+    loaded: int = 0
+    quarantine: list[Quarantined] = field(default_factory=list)
+    layouts: set[str] = field(default_factory=set)
+    columns: set[str] = field(default_factory=set)
+
+
+def read(
+    source: Source,
+    *,
+    layout: str | None = None,
+    label: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    max_malformed: float = 0.05,
+) -> Loaded:
+    """Read rows from JSON Lines, JSON, CSV, TSV, Parquet, a saved dataset or a saved pool.
+
+    Args:
+        source: a path, several paths, or a pattern such as `data/*.jsonl`.
+        layout: take every record for this layout; otherwise each is recognised by its columns.
+        label: what to call the file in each row's origin; its own name otherwise.
+        columns: the user's column for each of the layout's names, such as
+            `{"prompt": "question", "completion": "long_answer"}`.
+        max_malformed: the largest share of malformed records that is still let through
+            (up to 20 records always are).
+
+    Raises:
+        DataError: nothing to read, no row in it, or too many malformed records.
+        RecipeError: an unknown layout, an unknown name in `columns`, or a share outside [0, 1].
+    """
+    check_options(layout, columns)
+    if not 0 <= max_malformed <= 1:
+        raise RecipeError(f"max_malformed: must be a share in [0, 1], got {max_malformed}.")
+    paths = expand(source)
+    tally, frames = _Tally(), []
+    for path, name in zip(paths, labels(paths, label), strict=True):
+        if is_pool(path):
+            frames.append(_saved_pool(path, tally))
+            continue
+        rows = _rows(path, name, layout, columns, tally)
+        while chunk := list(islice(rows, CHUNK_ROWS)):
+            frames.append(to_frame(chunk))
+    _check(tally, paths, columns, max_malformed)
+    pool = Pool(_stack(frames))
+    names = tally.layouts
+    return Loaded(
+        pool=pool,
+        quarantine=tuple(tally.quarantine),
+        read=tally.read,
+        merged=tally.loaded - len(pool),
+        layout=next(iter(names)) if len(names) == 1 else "mixed",
+    )
+
+
+def _saved_pool(path: Path, tally: _Tally) -> pl.DataFrame:
+    try:
+        frame = load_pool(path).frame
+    except (KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{path}: not a treadle pool ({error!r}).") from error
+    tally.read += frame.height
+    tally.loaded += frame.height
+    tally.layouts.add("pool")
+    return frame
+
+
+def _rows(
+    path: Path,
+    label: str,
+    layout: str | None,
+    columns: Mapping[str, str] | None,
+    tally: _Tally,
+) -> Iterator[Row]:
+    """Yield the rows of one file; what is no row goes to the tally's quarantine."""
+    for raw in records(path, (columns or {}).values()):
+        tally.read += 1
+        tally.columns.update(raw.fields)
+        try:
+            name, row = _convert(raw, label, layout, columns)
+        except MalformedError as error:
+            tally.quarantine.append(_quarantined(raw, label, error))
+            continue
+        tally.layouts.add(name)
+        tally.loaded += 1
+        yield row
+
+
+def _convert(
+    raw: Raw, label: str, layout: str | None, columns: Mapping[str, str] | None
+) -> tuple[str, Row]:
+    if raw.error is not None:
+        raise raw.error
+    fields = raw.fields
+    name = layout or recognise(rename(fields, columns) if columns else fields)
+    if name is None:
+        found = ", ".join(sorted(fields)[:12])
+        raise MalformedError("unknown_layout", f"no known layout; columns: {found or 'none'}")
+    return name, convert(fields, name, file=label, line=raw.line, columns=columns)
+
+
+def _quarantined(raw: Raw, label: str, error: MalformedError) -> Quarantined:
+    blob = raw.blob()
+    digest = hashlib.sha256(blob).hexdigest()
+    return Quarantined(label, raw.line, error.reason, str(error), digest, _excerpt(blob))
+
+
+def _excerpt(blob: bytes) -> str:
+    """The beginning of a record, printable: no escape sequence may reach a terminal."""
+    text = blob[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+
+
+def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Join frames into one, merging equal rows; only rows that occur twice become objects."""
+    if len(frames) == 1:
+        return frames[0]
+    frame = pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
+    twice = frame["id"].is_duplicated()
+    if twice.any():
+        merged = to_frame(from_frame(frame.filter(twice)))
+        frame = pl.concat([frame.filter(~twice), merged])
+    return frame.sort("id")
+
+
+def _check(
+    tally: _Tally,
+    paths: Iterable[Path],
+    columns: Mapping[str, str] | None,
+    max_malformed: float,
+) -> None:
+    where = ", ".join(str(path) for path in islice(paths, 3))
+    if not tally.read:
+        raise DataError(f"{where}: holds no records.")
+    absent = sorted(set((columns or {}).values()) - tally.columns)
+    if absent and tally.columns:
+        hint = nearest(absent[0], tally.columns)
+        raise DataError(f"{where}: no record has the column {absent[0]!r}.{hint}")
+    bad = len(tally.quarantine)
+    if not tally.loaded and all(q.reason == "unknown_layout" for q in tally.quarantine):
+        raise DataError(f"{where}: {explain(tally.columns)}")
+    if tally.loaded and (bad <= TOLERATED or bad <= max_malformed * tally.read):
+        return
+    what = f"{bad:,} of {tally.read:,} records are malformed" if tally.loaded else "no row in it"
+    advice = (
+        f"Repair them, or allow a larger share: max_malformed={_share(bad / tally.read)}."
+        if tally.loaded
+        else f"{tally.read:,} records were read, with the columns "
+        f"{', '.join(sorted(tally.columns)[:20]) or 'none'}. Is this the right file and layout?"
+    )
+    first = "; ".join(f"{q.file}:{q.line}: {q.detail}" for q in tally.quarantine[:3])
+    raise DataError(f"{where}: {what}. First reasons: {first}. {advice}")
+
+
+def _share(value: float) -> float:
+    """Round a share up to the next whole per cent, so that it lets the records through."""
+    return min(1.0, (int(value * 100) + 1) / 100)

@@ -1,0 +1,235 @@
+"""Text files as raw records: JSON Lines, JSON arrays, CSV.
+
+JSON Lines are cut at `\\n` only: other characters that Python counts as line ends (U+2028, U+0085)
+stay inside rows. A record that cannot be parsed is yielded with its error and does not end the
+file. Where the form of a JSON array is lost the file ends with a `DataError`, because the records
+behind that point could not even be counted.
+
+CSV has no types: cells are text, an empty cell of a column that no layout uses is absent, and
+message columns hold JSON text.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Collection, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from treadle.data.raw import Raw
+from treadle.data.strict_json import StrictJson
+from treadle.data.turns import MalformedError
+from treadle.errors import DataError
+
+MAX_RECORD_BYTES = 64 * 2**20
+_BLANKS = " \t\r\n"
+_ARRAY = re.compile(r'\s*(\{\s*"data"\s*:\s*)?\[')
+_LIST_CELLS = ("messages", "conversations", "history")
+_TEXT_OR_LIST_CELLS = ("prompt", "completion", "chosen", "rejected")
+_TEXT_CELLS = ("instruction", "input", "output", "response", "question", "query", "answer")
+
+
+def json_lines(stream: BinaryIO) -> Iterator[Raw]:
+    """Yield a record a line. Blank lines are no records; a byte order mark is let through."""
+    strict, number = StrictJson(), 0
+    while chunk := stream.readline(MAX_RECORD_BYTES):
+        number += 1
+        if len(chunk) == MAX_RECORD_BYTES and not chunk.endswith(b"\n"):
+            yield _oversized(stream, chunk, number)
+            continue
+        raw = chunk.removeprefix(b"\xef\xbb\xbf") if number == 1 else chunk
+        raw = raw.rstrip(b"\r\n")
+        if raw.strip():
+            yield _json_line(strict, raw, number, is_whole=chunk.endswith(b"\n"))
+
+
+def _oversized(stream: BinaryIO, chunk: bytes, number: int) -> Raw:
+    """Pass over the rest of a line that no row can fill, keeping the digest of all of it."""
+    digest = hashlib.sha256(chunk)
+    while rest := stream.readline(1 << 20):
+        digest.update(rest)
+        if rest.endswith(b"\n"):
+            break
+    detail = f"over {MAX_RECORD_BYTES:,} bytes long (sha256 of the line: {digest.hexdigest()})"
+    return Raw.broken(number, chunk[:1000], MalformedError("oversized_record", detail))
+
+
+def _json_line(strict: StrictJson, raw: bytes, number: int, *, is_whole: bool) -> Raw:
+    try:
+        return Raw.of(strict.value(raw.decode("utf-8")), number, raw)
+    except UnicodeDecodeError as error:
+        fault = MalformedError("not_utf8", f"not UTF-8 at byte {error.start + 1}")
+    except MalformedError as error:
+        fault = error
+        if not is_whole and error.reason == "bad_json":
+            fault = MalformedError("torn_record", f"the file ends inside this record ({error})")
+    return Raw.broken(number, raw, fault)
+
+
+def json_array(stream: BinaryIO, path: Path) -> Iterator[Raw]:
+    """Yield the objects of an array or of `{"data": [...]}`; JSON Lines are let through too.
+
+    Raises:
+        DataError: the array's form is lost.
+    """
+    blob = stream.read()
+    try:
+        text = blob.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}.") from None
+    if opening := _ARRAY.match(text):
+        return _elements(text, opening.end(), path, is_whole=opening[1] is None)
+    try:
+        whole = StrictJson().value(text)
+    except MalformedError as error:
+        if _looks_like_lines(blob):
+            return json_lines(io.BytesIO(blob))
+        raise DataError(f"{path}: {error}. Expected an array of objects.") from None
+    inner = whole.get("data") if isinstance(whole, dict) else None
+    items = inner if isinstance(inner, list) else [whole]
+    return (Raw.of(item, i, json.dumps(item).encode()) for i, item in enumerate(items, 1))
+
+
+def _looks_like_lines(blob: bytes) -> bool:
+    """Whether one of the first lines is an object by itself: many `.json` files are JSON Lines."""
+    first = islice(json_lines(io.BytesIO(blob)), 5)
+    return any(raw.error is None for raw in first)
+
+
+def _elements(text: str, at: int, path: Path, *, is_whole: bool) -> Iterator[Raw]:
+    """Yield the elements of the array whose first character after the bracket is at `at`."""
+    strict, number = StrictJson(), 0
+    at = _skip_blanks(text, at)
+    while not text.startswith("]", at):
+        number += 1
+        value, end, error = strict.element(text, at)
+        raw = text[at:end].encode("utf-8", "surrogatepass")
+        after = _skip_blanks(text, end)
+        is_torn = after == len(text)
+        if error is None:
+            yield Raw.of(value, number, raw)
+        elif is_torn and error.reason == "bad_json":
+            detail = f"the file ends inside this record ({error})"
+            yield Raw.broken(number, raw, MalformedError("torn_record", detail))
+        else:
+            yield Raw.broken(number, raw, error)
+        if is_torn:
+            return
+        _expect_comma(text, after, number, path)
+        at = _skip_blanks(text, after + 1) if text[after] == "," else after
+    if is_whole and text[at + 1 :].strip(_BLANKS):
+        raise DataError(f"{path}: there is text after the end of the array.")
+
+
+def _expect_comma(text: str, at: int, number: int, path: Path) -> None:
+    if text[at] not in ",]":
+        line = text.count("\n", 0, at) + 1
+        raise DataError(
+            f"{path}:{line}: expected a comma after record {number}, found {text[at]!r}. "
+            "Repair the file, or write it as JSON Lines, where one bad line costs one row."
+        )
+
+
+def _skip_blanks(text: str, at: int) -> int:
+    while at < len(text) and text[at] in _BLANKS:
+        at += 1
+    return at
+
+
+def separated(
+    stream: BinaryIO, path: Path, delimiter: str, text_columns: Collection[str]
+) -> Iterator[Raw]:
+    """Yield the records of a CSV or TSV file with a header.
+
+    Args:
+        text_columns: further columns in which an empty cell is an empty text, not an absent one.
+
+    Raises:
+        DataError: the header names a column twice.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
+    # Bytes that are not UTF-8 become lone surrogates, which only their own row pays for.
+    lines = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+    tape: list[str] = []
+    parser = csv.reader(_recorded(lines, tape), delimiter=delimiter, strict=True)
+    cells = _CsvCells(text_columns)
+    header: list[str] | None = None
+    for line, values, raw in _parsed(parser, tape):
+        if isinstance(values, MalformedError):
+            yield Raw.broken(line, raw, values)
+        elif header is None:
+            header = _header(values, path)
+        elif len(values) != len(header):
+            detail = f"{len(values)} cells, but the header has {len(header)}"
+            yield Raw.broken(line, raw, MalformedError("wrong_cell_count", detail))
+        else:
+            yield cells.record(header, values, line, raw)
+
+
+def _recorded(lines: Iterator[str], tape: list[str]) -> Iterator[str]:
+    for line in lines:
+        tape.append(line)
+        yield line
+
+
+def _parsed(
+    parser: Iterator[list[str]], tape: list[str]
+) -> Iterator[tuple[int, list[str] | MalformedError, bytes]]:
+    """Yield first line, cells (or what is wrong) and bytes of each record that is not blank."""
+    next_line = 1
+    while True:
+        values: list[str] | MalformedError
+        try:
+            values = next(parser)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            values = MalformedError("bad_csv", f"not CSV: {error}")
+        line, next_line = next_line, next_line + len(tape)
+        raw = "".join(tape).rstrip("\r\n").encode("utf-8", "surrogateescape")
+        tape.clear()
+        if values:
+            yield line, values, raw
+
+
+def _header(values: list[str], path: Path) -> list[str]:
+    names = [name.strip() for name in values]
+    if len(set(names)) != len(names):
+        raise DataError(f"{path}: the header names a column twice: {', '.join(names)}.")
+    return names
+
+
+class _CsvCells:
+    """Turns cells into fields: message lists out of JSON text, empty cells into absence."""
+
+    def __init__(self, text_columns: Collection[str]) -> None:
+        self._strict = StrictJson()
+        self._texts = {*text_columns, *_TEXT_CELLS, *_TEXT_OR_LIST_CELLS}
+
+    def record(self, header: list[str], values: list[str], line: int, raw: bytes) -> Raw:
+        fields: dict[str, object] = {}
+        try:
+            for name, cell in zip(header, values, strict=True):
+                if cell or name in self._texts:
+                    fields[name] = self._field(name, cell)
+        except MalformedError as error:
+            return Raw.broken(line, raw, error)
+        return Raw(line, fields, raw)
+
+    def _field(self, name: str, cell: str) -> object:
+        is_list = name in _LIST_CELLS
+        if not is_list and (name not in _TEXT_OR_LIST_CELLS or not cell.startswith("[{")):
+            return cell
+        try:
+            value = self._strict.value(cell)
+        except MalformedError:
+            if is_list:
+                raise
+            return cell
+        is_messages = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        return value if is_list or is_messages else cell

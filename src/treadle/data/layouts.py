@@ -16,15 +16,13 @@ Not here: files (`sources`), counting and quarantine (`read`), the way back (`re
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import difflib
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from treadle.data import preference
+from treadle.data.extras import extra_json
 from treadle.data.prompts import PROMPT_NAMES, first_present, read_prompt, with_system
 from treadle.data.row import Message, Origin, Row
 from treadle.data.turns import (
@@ -56,7 +54,6 @@ PAIRS = (
     ("input", "output"),
 )
 ANSWER_NAMES = ("ground_truth", "answer")
-_MANY_DIGITS = re.compile(r"\d{19}")
 
 
 def recognise(record: Record) -> str | None:
@@ -163,51 +160,6 @@ def _nearest_column(name: str, columns: Sequence[str]) -> str | None:
     inside = [column for column in columns if name in column.lower()]
     close = difflib.get_close_matches(name, columns, n=1, cutoff=0.7)
     return next(iter([*close, *inside]), None)
-
-
-def extra_json(extra: Record) -> str:
-    """Encode the user's own columns, keys sorted, so that equal columns are equal text.
-
-    Raises:
-        MalformedError: NaN or infinity, an integer beyond 64 bits, or text that is not Unicode.
-    """
-    try:
-        text = _ENCODER.encode(extra)
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise MalformedError("not_unicode", "a column's text is not valid Unicode") from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise MalformedError("bad_column", f"a column cannot be kept as JSON: {error}") from None
-    if _MANY_DIGITS.search(text):
-        _check_integers(extra)
-    return text
-
-
-def _plain(value: object) -> object:
-    """Columns of typed files (Parquet, Arrow) that JSON has no type for."""
-    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, (decimal.Decimal, datetime.timedelta)):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError(f"type {type(value).__name__}")
-
-
-_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False, default=_plain)
-
-
-def _check_integers(value: object) -> None:
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise MalformedError("oversized_integer", f"the integer {value} does not fit in 64 bits")
-    for child in _children(value):
-        _check_integers(child)
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        return value.values()
-    return value if isinstance(value, (list, tuple)) else ()
 
 
 def _check_unicode(row: Row) -> None:

@@ -20,7 +20,10 @@ SYSTEM_NAMES = ("system", "system_prompt")
 
 def first_present(record: Mapping[str, object], names: Sequence[str]) -> str | None:
     """Return the first of the names that the record has a value for."""
-    return next((name for name in names if record.get(name) is not None), None)
+    for name in names:
+        if record.get(name) is not None:
+            return name
+    return None
 
 
 def read_prompt(

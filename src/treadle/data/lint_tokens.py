@@ -58,7 +58,7 @@ class Masks:
 
 def read_masks(frame: pl.DataFrame, tokenizer: Tokenizer, *, max_tokens: int) -> Masks:
     """Tokenise every row of a frame, whole, and read its mask with and without the cut."""
-    stops = np.array(sorted(tokenizer.stop_ids), dtype=np.int32)
+    stops = tokenizer.stop_ids
     records: list[tuple[object, ...]] = []
     failures: list[Failure] = []
     for part in frame.iter_slices(BATCH_ROWS):
@@ -97,7 +97,7 @@ def _why(key: str, row: Row, tokenizer: Tokenizer) -> Failure:
     return Failure(key, check, "failed in company with other rows and not alone")
 
 
-def _read(tokens: Tokens, stops: NDArray[np.int32], max_tokens: int) -> tuple[object, ...]:
+def _read(tokens: Tokens, stops: frozenset[int], max_tokens: int) -> tuple[object, ...]:
     """Return the figures of MASK_SCHEMA after `id`."""
     trains, length = tokens.trains, len(tokens.ids)
     trained = int(trains.sum())
@@ -113,7 +113,8 @@ def _read(tokens: Tokens, stops: NDArray[np.int32], max_tokens: int) -> tuple[ob
     return length, trained, reply, kept, stops_whole, stops_kept, reply_cut, reply_lost
 
 
-def _ends_in(ids: NDArray[np.int32], trains: NDArray[np.bool_], stops: NDArray[np.int32]) -> bool:
+def _ends_in(ids: NDArray[np.int32], trains: NDArray[np.bool_], stops: frozenset[int]) -> bool:
     """Does every run of trained tokens end in a stop token?"""
-    ends = np.flatnonzero(trains & ~np.append(trains[1:], False))
-    return bool(np.isin(ids[ends], stops).all())
+    is_last = trains.copy()
+    is_last[:-1] &= ~trains[1:]
+    return all(int(token) in stops for token in ids[is_last])

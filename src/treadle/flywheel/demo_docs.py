@@ -21,11 +21,9 @@ import inspect
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from treadle.data.text import hash_words, ngrams
 from treadle.errors import DataError
@@ -74,7 +72,7 @@ MODULES = (
 ELSEWHERE = {
     "datetime": ("_pydatetime.py", "datetime.py"),
     "io": ("_pyio.py",),
-    "pathlib": ("pathlib/_local.py", "pathlib/_abc.py", "pathlib.py"),
+    "pathlib": ("pathlib/__init__.py", "pathlib/_local.py", "pathlib/_abc.py", "pathlib.py"),
 }
 SHOWN_AS = {
     "posix": "os", "posixpath": "os.path", "genericpath": "os.path", "_collections": "collections",
@@ -126,16 +124,16 @@ def _said_once(objects: list[Documented]) -> list[Documented]:
     """Keep an object if it shares no run of `SHARED_WORDS` words with one kept before."""
     hashed = hash_words(f"{one.summary} {one.details}" for one in objects)
     runs = ngrams(hashed, SHARED_WORDS)
-    whole = ngrams(hashed.take(np.arange(len(objects))), 1)
-    seen: set[int] = set()
+    seen_runs: set[int] = set()
+    seen_short: set[tuple[int, ...]] = set()
     kept = []
     for i, one in enumerate(objects):
         marks = set(runs.values[runs.bounds[i] : runs.bounds[i + 1]].tolist())
-        if not marks:  # too short for a run: its words, as they stand
-            marks = {hash(tuple(whole.values[whole.bounds[i] : whole.bounds[i + 1]].tolist()))}
-        if seen.isdisjoint(marks):
+        said = tuple(hashed.values[hashed.bounds[i] : hashed.bounds[i + 1]].tolist())
+        if seen_runs.isdisjoint(marks) and said not in seen_short:
             kept.append(one)
-        seen |= marks
+        seen_runs |= marks
+        seen_short.add(said)
     return kept
 
 
@@ -187,23 +185,30 @@ def _compiled() -> Iterator[Documented]:
             continue  # not built on this platform
         shown = SHOWN_AS.get(name, name)
         prefix = "" if name == "builtins" else f"{shown}."
-        for key, value in sorted(vars(module).items()):
+        for key, value in _by_length(vars(module)):
             if key.startswith("_") or not (inspect.isbuiltin(value) or inspect.isclass(value)):
                 continue
-            if value.__name__ != key:
-                continue  # another name of an object that has its own
+            if value.__name__ != key or key.endswith("hook"):
+                continue  # another name of an object that has its own; or replaced at run time
             kind = "class" if inspect.isclass(value) else "function"
             yield from _inspected(f"{prefix}{key}", shown, kind, value)
             if inspect.isclass(value) and not issubclass(value, BaseException):
-                for part, method in sorted(vars(value).items()):
+                for part, method in _by_length(vars(value)):
                     if not part.startswith("_") and callable(method):
                         yield from _inspected(f"{prefix}{key}.{part}", shown, "method", method)
+
+
+def _by_length(members: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Order members so that `split` stands before `rsplit`: the first to say a thing is kept."""
+    return sorted(members.items(), key=lambda item: (len(item[0]), item[0]))
 
 
 def _inspected(name: str, module: str, kind: str, value: object) -> Iterator[Documented]:
     text = getattr(value, "__doc__", None)
     signature = getattr(value, "__text_signature__", None) or ""
     signature = re.sub(r"\(\$(self|module|type)(, /)?(, )?", "(", signature)
+    if "<unrepresentable>" in signature:
+        signature = ""
     if isinstance(text, str):
         yield from _documented(name, module, kind, signature, inspect.cleandoc(text))
 

@@ -139,10 +139,11 @@ def _unlike(rows: list[DemoRow], items: list[DemoRow]) -> list[DemoRow]:
 
 def questions(one: Documented, seed: int) -> Iterator[DemoRow]:
     """Yield every question about an object that has an answer of its own."""
-    yield _main_question(one, seed)
+    main = _main_question(one, seed)
+    yield main
     if one.details:
         yield _ask(one, "details", one.details, seed)
-    if len(re.findall(r"\w+", one.signature)) >= 2:
+    if main.form == "summary" and len(re.findall(r"\w+", one.signature)) >= 2:
         yield _ask(one, "signature", f"`{one.name}{one.signature}`", seed)
     if one.is_importable and draw(seed, "import", one.name) % 4 == 0:
         line = f"from {one.module} import {_last(one)}"

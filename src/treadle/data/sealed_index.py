@@ -21,6 +21,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -110,7 +111,7 @@ class SealedIndex:
         """
         values, items = self.grams, self.gram_items
         if most_items is not None:
-            is_telling = self._items_a_gram() <= most_items
+            is_telling = self._items_a_gram <= most_items
             values, items = values[is_telling], items[is_telling]
         sizes = np.bincount(items, minlength=self.items)
         distinct = sorted_sets(grams.owners, grams.values, len(grams))
@@ -123,10 +124,11 @@ class SealedIndex:
 
     def template_items(self, most_items: int) -> int:
         """How many items have n-grams, but none that `most_items` leaves telling."""
-        is_telling = self._items_a_gram() <= most_items
+        is_telling = self._items_a_gram <= most_items
         all_items = np.unique(self.gram_items)
         return len(all_items) - len(np.unique(self.gram_items[is_telling]))
 
+    @cached_property
     def _items_a_gram(self) -> NDArray[np.int64]:
         """For each entry of `grams`, the number of items that have this n-gram."""
         _, place, counts = np.unique(self.grams, return_inverse=True, return_counts=True)
@@ -181,19 +183,22 @@ class SealedIndex:
         )
 
 
+def question(row: Row) -> str:
+    """Return the prompt without system turns: what is asked, however the asker is set up."""
+    return "\n".join(turn.content for turn in row.prompt if turn.role != "system")
+
+
 def exact_hashes(rows: Sequence[Row]) -> Ragged:
     """Return for each row the hashes whose equality with an item's means contamination.
 
-    The whole text, the prompt without system turns (a set's system turn is no part of its
-    question), and the reply when it has at least `ANSWER_WORDS` words. Texts without words have
-    no hash: two rows of nothing but symbols are not thereby the same.
+    The whole text, the `question`, and the reply when it has at least `ANSWER_WORDS` words. Texts
+    without words have no hash: two rows of nothing but symbols are not thereby the same.
     """
     nothing = text_hash("")
     owners: list[int] = []
     values: list[int] = []
     for number, row in enumerate(rows):
-        prompt = "\n".join(turn.content for turn in row.prompt if turn.role != "system")
-        found = {text_hash(row.text), text_hash(prompt)}
+        found = {text_hash(row.text), text_hash(question(row))}
         if len(words(row.reply)) >= ANSWER_WORDS:
             found.add(text_hash(row.reply))
         found.discard(nothing)

@@ -1,8 +1,8 @@
 """Words and n-gram hashes: one meaning of "the same text" for every check that compares texts.
 
-    normalise("Ｔhe  Cat—sat!")       -> "the cat sat"
-    ngrams(hash_words(texts), 13)     -> 64-bit hashes of every 13 words in a row
-    shingle_sets(texts, 3)            -> for each text, its set of 3-word hashes
+    normalise("Ｔhe  Cat—sat!")        -> "the cat sat"
+    ngrams(hash_words(texts), 13)      -> 64-bit hashes of every 13 words in a row
+    shingle_sets(hash_words(texts), 2) -> for each text, its set of 2-word hashes
 
 Duplicates, contamination and the profile must agree on what a word is; otherwise a row may pass
 one check only because another reads it differently. Hashes depend on the text alone: no salt, no
@@ -136,13 +136,12 @@ def ngrams(hashed: Ragged, n: int) -> Ragged:
     return Ragged(mix(total), bounds)
 
 
-def shingle_sets(texts: Iterable[str], n: int) -> Ragged:
+def shingle_sets(hashed: Ragged, n: int) -> Ragged:
     """Return for each text the sorted set of its n-word hashes.
 
     A text with fewer than `n` words has one shingle, of all its words: it can equal another short
     text and can never be merely like one. A text without words has none and is like nothing.
     """
-    hashed = hash_words(texts)
     parts = [ngrams(hashed, n)]
     for length in range(1, n):
         parts.append(_only(ngrams(hashed, length), hashed.counts == length))

@@ -1,0 +1,154 @@
+"""Contamination: training rows that hold items of the evaluation sets.
+
+A row that contains an evaluation item makes the evaluation measure memory. Rows are checked against
+the sealed index (`data.sealed_index`): this file never sees an item, only hashes of it, and names
+items by set and number.
+
+Rephrased or translated items are found by neither check: that takes embeddings and a judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from treadle.context import Context
+from treadle.data.pool import Pool
+from treadle.data.row import from_frame
+from treadle.data.sealed_index import SealedIndex, exact_hashes
+from treadle.data.selection import FINDING_SCHEMA, Findings
+from treadle.data.text import hash_words, ngrams
+from treadle.errors import RecipeError
+from treadle.op import audit
+
+SHARD_ROWS = 8_192
+BEST_FIRST = ["row", "share", "shared", "set", "item"]
+
+
+@audit(
+    reference="13-grams as in Brown et al., arXiv:2005.14165, appendix C",
+    cost="one pass over the words and a binary search for each n-gram",
+)
+def contamination(
+    *, ngram: int = 13, min_share: float = 0.0, template_items: int = 10
+) -> Callable[[Pool, Context], Findings]:
+    """Find rows that share text with evaluation items.
+
+    `contaminated_exact`: the row's whole text, its prompt (without system turns) or its reply (of
+    8 words or more) equals any of the same three of an item, after normalisation.
+    `contaminated_ngram`: otherwise, the row and an item share a run of `ngram` words; `figure` is
+    the share of the item's distinct n-grams that the row holds. Each row is named once, for its
+    strongest hit; `other` is `set:item`. Without evaluation sets nothing is found.
+
+    A single common n-gram is enough by default, because 13 words in a row are rarely chance; raise
+    `min_share` where quotations are normal. In scripts without spaces, 13 characters are a much
+    weaker sign than 13 words.
+
+    N-grams that occur in more than `template_items` items are taken for the template of a set
+    ("Answer with one of the following letters: …") and ignored. So an item that consists of nothing
+    else is found by equality only, and a set of few items with a long template needs a smaller
+    number. Items with fewer than `ngram` words are found by equality only; the figures count both.
+
+    Raises:
+        RecipeError: an option is out of range, or the index was built for another n.
+    """
+    if ngram < 1 or not 0 <= min_share <= 1 or template_items < 1:
+        raise RecipeError(
+            "contamination: ngram and template_items must be at least 1 and min_share in [0, 1], "
+            f"got {ngram}, {template_items} and {min_share:g}."
+        )
+
+    def find(pool: Pool, context: Context) -> Findings:
+        index = context.sealed
+        if index is None or not index.sets:
+            return Findings(figures={"rows": len(pool), "note": "no evaluation sets"})
+        if index.ngram != ngram:
+            raise RecipeError(
+                f"contamination: the evaluation sets are indexed by {index.ngram}-grams, and ngram "
+                f"is {ngram}. Set both to the same number."
+            )
+        exact, grams = _hits(pool, context, index, template_items)
+        grams = grams.filter(pl.col("share") >= min_share)
+        rows = pl.concat([_exact(exact), _grams(grams, index)])
+        # Both kinds may hit one row: equality is the stronger reason, and it comes first.
+        rows = rows.unique("row", keep="first", maintain_order=True)
+        rows = rows.with_columns(id=pool.frame["id"].gather(rows["row"]))
+        figures = _figures(pool, index, rows, pl.concat([exact, grams.select(exact.columns)]))
+        figures["template_items"] = index.template_items(template_items)
+        return Findings(rows.select(FINDING_SCHEMA.keys()).sort("id"), figures)
+
+    return find
+
+
+def _hits(
+    pool: Pool, context: Context, index: SealedIndex, template_items: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Look every row up, a shard at a time; `row` becomes the position in the pool."""
+    exact = [index.exact_hits(exact_hashes([]))]
+    grams = [index.gram_hits(ngrams(hash_words([]), index.ngram))]
+    first = 0
+    for shard in pool.shards(SHARD_ROWS):
+        context.tick()
+        rows = from_frame(shard)
+        place = pl.col("row") + first
+        exact.append(index.exact_hits(exact_hashes(rows)).with_columns(place))
+        runs = ngrams(hash_words(row.text for row in rows), index.ngram)
+        grams.append(index.gram_hits(runs, most_items=template_items).with_columns(place))
+        first += shard.height
+    return pl.concat(exact), pl.concat(grams)
+
+
+def _exact(hits: pl.DataFrame) -> pl.DataFrame:
+    """One finding a row: the first item by set and number."""
+    items = pl.len().over("row")
+    best = hits.sort("row", "set", "item").with_columns(items=items)
+    return best.unique("row", keep="first", maintain_order=True).select(
+        "row",
+        reason=pl.lit("contaminated_exact"),
+        other=pl.format("{}:{}", "set", "item"),
+        figure=pl.lit(1.0),
+        detail=pl.format("items equal: {}", "items"),
+    )
+
+
+def _grams(hits: pl.DataFrame, index: SealedIndex) -> pl.DataFrame:
+    """One finding a row: the item of which it holds the largest share."""
+    best = hits.with_columns(items=pl.len().over("row")).sort(
+        BEST_FIRST, descending=[False, True, True, False, False]
+    )
+    what = pl.format(
+        "{}-grams in common: {}; items hit: {}", pl.lit(index.ngram), "shared", "items"
+    )
+    return best.unique("row", keep="first", maintain_order=True).select(
+        "row",
+        reason=pl.lit("contaminated_ngram"),
+        other=pl.format("{}:{}", "set", "item"),
+        figure="share",
+        detail=what,
+    )
+
+
+def _figures(
+    pool: Pool, index: SealedIndex, rows: pl.DataFrame, hits: pl.DataFrame
+) -> dict[str, object]:
+    """Summary for the report; `items_hit` counts items that some row holds, whole or in part."""
+    sets = {}
+    for one in index.sets:
+        of_set = hits.filter(pl.col("set") == one.name)
+        sets[one.name] = {
+            "items": one.items,
+            "short_items": one.short_items,
+            "items_hit": of_set["item"].n_unique(),
+            "rows": of_set["row"].n_unique(),
+        }
+    return {
+        "rows": len(pool),
+        "dropped": rows.height,
+        "contaminated_exact": rows.filter(reason="contaminated_exact").height,
+        "contaminated_ngram": rows.filter(reason="contaminated_ngram").height,
+        "items": index.items,
+        "short_items": index.short_items,
+        "short_share": index.short_items / index.items if index.items else 0.0,
+        "sets": sets,
+    }

@@ -17,12 +17,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from treadle.errors import StoreError
 
+TEMP = re.compile(r"\.[0-9a-f]{16}\.tmp")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 ADVICE = {
@@ -77,18 +79,19 @@ class Disk:
             self._make_folder(path.parent)
             self._sync_folder(path.parent)
 
-    def sweep(self, folder: Path) -> int:
-        """Delete the temp files of writers that died; return how many.
+    def sweep(self, root: Path) -> int:
+        """Delete the temp files of writers that died, anywhere under `root`; return how many.
 
         A living writer holds a lock on its temp file, which dies with it. Pids would not do: in a
         container every run may have the same one.
         """
-        swept = 0
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") and entry.name.endswith(".tmp"):
-                    swept += self._sweep_one(Path(entry.path))
-        return swept
+        temps = [
+            Path(folder, name)
+            for folder, _, names in os.walk(root)
+            for name in names
+            if TEMP.fullmatch(name)
+        ]
+        return sum(self._sweep_one(temp) for temp in temps)
 
     def _sweep_one(self, temp: Path) -> bool:
         try:
@@ -150,11 +153,11 @@ class Disk:
 
         A folder that is found is synced too, once: whoever made it may have died before that.
         """
-        if folder in self._durable:
+        is_new = not folder.is_dir()
+        if folder in self._durable and not is_new:
             return
         if folder.parent != folder:
             self._make_folder(folder.parent)
-        is_new = not folder.is_dir()
         if is_new:
             self.step("mkdir", folder)
             folder.mkdir(exist_ok=True)

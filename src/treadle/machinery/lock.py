@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from treadle.errors import StoreError
-from treadle.machinery.disk import explained
+from treadle.machinery.disk import Disk, explained
 
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock.
+    """Hold the folder's lock, and clear away what a dead owner left half-written.
 
     Raises:
         StoreError: another live process holds it, or the folder cannot be written.
@@ -28,6 +28,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _take(descriptor, folder)
+        Disk().sweep(folder)
         yield
     finally:
         os.close(descriptor)

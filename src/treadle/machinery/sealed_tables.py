@@ -40,7 +40,9 @@ class SealedTables:
         self._lock = threading.RLock()
         if not path.exists():
             for suffix in ("-wal", "-shm"):  # a log without its file would be replayed into ours
-                disk.remove(path.with_name(path.name + suffix))
+                stale = path.with_name(path.name + suffix)
+                if stale.exists():
+                    disk.remove(stale)
             disk.publish_if_absent(path, self._empty())
         self._db = self._open()
 

@@ -34,8 +34,7 @@ class Store:
         self.root = root
         self.disk = disk or Disk()
         self._settled: set[Path] = set()
-        for folder in (*root.glob("objects/*"), *root.glob("commits/*")):
-            self.disk.sweep(folder)
+        self.disk.sweep(root)
 
     def put(self, blob: bytes) -> str:
         """Store a blob durably and return its hash."""

@@ -1,0 +1,27 @@
+"""Mean negative log-likelihood of a row's replies under the student."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from treadle.context import Context
+from treadle.op import measure
+
+
+@measure(
+    reference="teacher-forced likelihood", cost="none beyond token_logprobs",
+    needs=("token_logprobs",),
+)  # fmt: skip
+def nll() -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
+    """Measure the mean NLL per trained token, in nats, the stop token included.
+
+    Low: the student would have said this already. High: new to the student, or wrong, or noise; the
+    number alone does not tell which. Short replies scatter more.
+    """
+
+    def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
+        return batch.select((-pl.col("token_logprobs").list.mean()).cast(pl.Float64).alias("nll"))
+
+    return run

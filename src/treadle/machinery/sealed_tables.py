@@ -21,6 +21,9 @@ from typing import Any
 from treadle.errors import StoreError
 from treadle.machinery.disk import Disk
 
+# Flipped bits in a text, or in a name that SQLite puts into its message, are not UTF-8 any more.
+DAMAGE = (sqlite3.Error, OSError, UnicodeError)
+
 
 class SealedTables:
     """Tables with an `id` and a `seal` each. One process, any threads.
@@ -65,7 +68,7 @@ class SealedTables:
         except BaseException as error:
             if db is not None:
                 db.close()
-            if isinstance(error, (sqlite3.Error, OSError)):
+            if isinstance(error, DAMAGE):
                 raise StoreError(
                     f"{self.path}: cannot be opened ({error}). If it is damaged, move it away and "
                     "run again: finished work is kept, its costs and decisions are not."
@@ -108,7 +111,7 @@ class SealedTables:
                 with contextlib.suppress(sqlite3.Error):
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
-                if isinstance(error, (sqlite3.Error, OSError)):
+                if isinstance(error, DAMAGE):
                     raise self._refusal("written", error) from error
                 raise
 
@@ -117,7 +120,7 @@ class SealedTables:
         with self._lock:
             try:
                 return self._db.execute(query, values).fetchall()
-            except sqlite3.Error as error:
+            except DAMAGE as error:
                 raise self._refusal("read", error) from error
 
     def one(self, query: str, values: tuple[Any, ...] = ()) -> Any:

@@ -42,8 +42,9 @@ def near_duplicates(
 
     MinHash bands propose pairs (more than 99% of those at the threshold, nearly all above it) and
     the exact similarity of each proposed pair decides. Then, longest text first and by id among
-    equals, a row is kept unless it is like a row kept before it. In a chain A~B~C only B is named
-    if A and C differ. `other` is the most similar kept row, `figure` the exact similarity.
+    equals, a row is kept unless it is like a row kept before it, so in a chain A~B~C with A the
+    longest, B goes and C stays. `other` is the most similar of the rows kept before, `figure` the
+    exact similarity.
 
     Shingles are pairs of words. Web pages are usually cut into 5-grams, but training rows are
     short: one changed word in a row of 30 touches 2 of 29 pairs and 5 of 26 5-grams. Single words

@@ -1,0 +1,177 @@
+"""The proxy student: a transformer of 0.1 million parameters that is half-way through learning sums.
+
+    student = proxy.load()          # pretrained once a machine, then read from the cache
+    proxy_rows(600, seed=1, wrong_share=0.3)
+
+A whole round with a dozen training runs fits into a minute, and yet everything is real: the model
+is an ordinary Llama folder served by `LocalStudent`, training moves it, right rows take it from
+about half to nearly all sums right, and wrong rows hurt. What helps a proxy need not help a large
+model: use it to test a wheel, not to choose a method.
+
+It learns best with all weights: `train: {lora: 0, learning_rate: 0.002, batch_size: 32, steps: 120}`.
+
+Not here: the sums themselves (`sums`), training (`train/sft.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from treadle.data.row import ROLES
+from treadle.data.template import tokenise
+from treadle.errors import ModelError
+from treadle.models import embedded, local, sums, weights
+from treadle.models.cache import cache_folder
+from treadle.models.sums import proxy_items, proxy_rows
+from treadle.models.tokenizer import HFTokenizer
+
+__all__ = ["load", "new_model", "new_tokenizer", "proxy_items", "proxy_rows"]
+
+STOP = "</s>"
+TEMPLATE = (
+    "{% for m in messages %}<{{ m['role'][0] }}>{{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<a>{% endif %}"
+)
+WINDOW = 512
+STEPS, BATCH, RATE, WARMUP = 250, 256, 3e-3, 50
+SEED = 20251
+
+
+def load() -> local.LocalStudent:
+    """Load the proxy, pretraining it first if this machine has not yet done so.
+
+    Raises:
+        ModelError: the cache cannot be written.
+    """
+    return local.load_folder(folder(), name="proxy", precision="fp32")
+
+
+def folder() -> Path:
+    """Return the folder of the pretrained proxy; make it if it is missing or damaged.
+
+    Raises:
+        ModelError: as for `load`.
+    """
+    sources = [Path(str(module.__file__)).read_bytes() for module in (sys.modules[__name__], sums)]
+    mark = hashlib.sha256(b"".join(sources)).hexdigest()[:12]
+    target = cache_folder() / f"proxy-{mark}"
+    if embedded.is_whole(target):
+        return target
+    try:
+        _make(target)
+    except OSError as error:
+        raise ModelError(
+            f"{target}: the proxy cannot be kept there ({error.strerror or error}). "
+            "Set TREADLE_CACHE to a folder that you may write to."
+        ) from error
+    return target
+
+
+def _make(target: Path) -> None:
+    """Pretrain beside the target, then put it in place with one rename."""
+    print(
+        f"treadle: pretraining the proxy in {target} (once, about 10 seconds)",
+        file=sys.stderr,
+        flush=True,
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".proxy-") as name:
+        made = Path(name) / "model"
+        with weights.quietly():
+            pretrained().save_pretrained(made)
+            new_tokenizer().save_pretrained(made)
+        marks = {path.name: weights.file_hash(path) for path in sorted(made.iterdir())}
+        (made / embedded.MANIFEST).write_text(json.dumps(marks, indent=1), encoding="utf-8")
+        if target.exists() and not embedded.is_whole(target):
+            shutil.rmtree(target)
+        with contextlib.suppress(FileExistsError):  # another process was faster: keep its model
+            os.rename(made, target)
+
+
+def pretrained() -> LlamaForCausalLM:
+    """Return the half-trained model: a fixed number of steps on sums that are not for evaluation."""
+    ids, labels = _examples()
+    with torch.random.fork_rng():  # the caller's random numbers go on as if nothing had happened
+        torch.manual_seed(SEED)
+        model = new_model()
+        optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98))
+        order = torch.cat([torch.randperm(len(ids)) for _ in range(-(-STEPS * BATCH // len(ids)))])
+        for step in range(STEPS):
+            batch = order[step * BATCH : (step + 1) * BATCH]
+            for group in optimiser.param_groups:
+                group["lr"] = RATE * min(1.0, (step + 1) / WARMUP)
+            loss = model(input_ids=ids[batch], labels=labels[batch]).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+    return model.eval()
+
+
+def _examples() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and labels of every training sum, padded on the right."""
+    every = len(sums.training_pairs())
+    tokenizer = HFTokenizer(new_tokenizer(), name="proxy")
+    rows = sorted(proxy_rows(every, SEED), key=lambda row: row.id)
+    tokens = tokenise(rows, tokenizer, max_tokens=WINDOW)
+    width = max(len(row.ids) for row in tokens)
+    ids = torch.full((every, width), tokenizer.pad_id)
+    labels = torch.full((every, width), -100)
+    for i, row in enumerate(tokens):
+        ids[i, : len(row.ids)] = torch.from_numpy(row.ids)
+        labels[i, : len(row.ids)] = torch.from_numpy(np.where(row.trains, row.ids, -100))
+    return ids, labels
+
+
+def new_model() -> LlamaForCausalLM:
+    """Return the model with random weights, drawn from torch's current seed."""
+    config = LlamaConfig(
+        vocab_size=256 + 1 + len(ROLES),
+        hidden_size=64,
+        intermediate_size=176,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=WINDOW,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    stop = new_tokenizer().eos_token_id
+    model.generation_config = GenerationConfig(eos_token_id=stop, pad_token_id=stop)
+    model.config.eos_token_id = model.config.pad_token_id = stop
+    model.config.bos_token_id = None
+    return model
+
+
+def new_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer with one token a byte, one for each role, and a stop token.
+
+    The pad is the stop token, as in many real models: masks must go by position.
+    """
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE({letter: i for i, letter in enumerate(letters)}, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    roles = [f"<{role[0]}>" for role in ROLES]
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=STOP,
+        pad_token=STOP,
+        additional_special_tokens=roles,
+        clean_up_tokenization_spaces=False,
+        model_max_length=WINDOW,
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer

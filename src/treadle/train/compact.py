@@ -1,0 +1,167 @@
+"""TRL's SFTTrainer with logits only where there is loss.
+
+The head of a small model costs as much as a third of its body, and most positions (the prompt, the
+padding) carry no loss. TRL skips them on a GPU with Triton; elsewhere it computes them all. The
+subclass here skips them everywhere, follows a given order of batches, asks a clock before each
+step, and sends nothing to anyone. Schedule, optimiser, clipping and precision are TRL's.
+
+Not here: an op (`sft`). torch is imported inside the functions: this file is read at start-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+from treadle.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from trl import SFTTrainer
+
+POSITIONS_AT_ONCE = 2048
+"""Trained positions whose logits exist at a time; larger batches are recomputed in slices."""
+
+
+@cache
+def compact_trainer() -> type[SFTTrainer]:
+    """Return the subclass of TRL's SFTTrainer. Built on first use: TRL takes seconds to import.
+
+    Raises:
+        ModelError: a package is missing.
+    """
+    try:
+        import peft  # noqa: F401  (TRL would fail later and less clearly)
+        import torch
+        from transformers import PrinterCallback, TrainerCallback
+        from trl import SFTTrainer
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"train.sft needs the package {error.name!r}. Run: pip install 'treadle[local]'"
+        ) from error
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        """Asks before each step whether there is time for it."""
+
+        def __init__(self, tick: Callable[[], None]) -> None:
+            self.tick = tick
+
+        def on_step_begin(self, *_: object, **__: object) -> None:
+            self.tick()
+
+    class CompactTrainer(SFTTrainer):  # type: ignore[misc]
+        """SFTTrainer that follows a given order of batches and spares useless logits."""
+
+        def __init__(
+            self,
+            *,
+            batches: Sequence[Sequence[int]],
+            pad_id: int,
+            tick: Callable[[], None],
+            **options: object,
+        ) -> None:
+            super().__init__(
+                data_collator=lambda rows: collate(rows, pad_id), callbacks=[Clock(tick)], **options
+            )
+            self.remove_callback(PrinterCallback)
+            self.batches = [list(batch) for batch in batches]
+            self.losses: list[torch.Tensor] = []
+
+        def get_train_dataloader(self) -> object:
+            return torch.utils.data.DataLoader(
+                self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator
+            )
+
+        def compute_loss(
+            self,
+            model: torch.nn.Module,
+            inputs: Mapping[str, torch.Tensor],
+            return_outputs: bool = False,
+            num_items_in_batch: torch.Tensor | int | None = None,
+        ) -> torch.Tensor:
+            head = self.accelerator.unwrap_model(model).get_output_embeddings()
+            ids, labels = inputs["input_ids"], inputs["labels"]
+            total = summed_nll(model, head, ids, labels)
+            count = num_items_in_batch
+            if count is None:
+                count = (labels[:, 1:] != -100).sum()
+            loss = total / torch.as_tensor(count, device=total.device).clamp(min=1)
+            self.losses.append(loss.detach())
+            return loss
+
+        def _send_telemetry(self) -> None:
+            """Say nothing to anyone."""
+
+    return CompactTrainer
+
+
+def collate(rows: Sequence[Mapping[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Pad a batch on the right. Labels are masked by position, so the pad may be any token."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
+    labels = torch.full((len(rows), width), -100, dtype=torch.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
+        labels[i, : len(row["labels"])] = torch.tensor(row["labels"])
+    return {"input_ids": ids, "labels": labels}
+
+
+def summed_nll(
+    model: torch.nn.Module, head: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Return the summed negative log-likelihood of the labels.
+
+    Logits of a large batch would fill the memory, so its rows go through in slices whose
+    activations are computed again in the backward pass.
+    """
+    from torch.utils.checkpoint import checkpoint
+
+    counts = (labels[:, 1:] != -100).sum(dim=1).tolist()
+    slices = list(_slices(counts))
+    if len(slices) == 1:
+        return _slice_nll(model, head, ids, labels)
+    parts = [
+        checkpoint(_slice_nll, model, head, ids[a:b], labels[a:b], use_reentrant=False)
+        for a, b in slices
+    ]
+    total: torch.Tensor = sum(parts[1:], start=parts[0])
+    return total
+
+
+def _slices(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut rows into runs of at most POSITIONS_AT_ONCE trained positions (or one row)."""
+    begin = 0
+    for end in range(1, len(counts) + 1):
+        if end == len(counts) or sum(counts[begin : end + 1]) > POSITIONS_AT_ONCE:
+            yield begin, end
+            begin = end
+
+
+def _slice_nll(
+    model: torch.nn.Module, head: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
+    """Run the model's own forward with a head that sees trained positions only.
+
+    A hook picks the positions, so whatever the architecture does to its logits afterwards (scaling,
+    soft-capping) still happens. Padding is on the right and attention is causal: no mask is needed.
+    """
+    import torch
+
+    targets = labels[:, 1:]
+    rows, columns = (targets != -100).nonzero(as_tuple=True)
+
+    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        return (arguments[0][rows, columns][None],)
+
+    hook = head.register_forward_pre_hook(pick)
+    try:
+        logits = model(input_ids=ids, use_cache=False).logits[0]
+    finally:
+        hook.remove()
+    loss: torch.Tensor = torch.nn.functional.cross_entropy(
+        logits.float(), targets[rows, columns], reduction="sum"
+    )
+    return loss

@@ -23,6 +23,7 @@ def embedding(
 
     Close vectors mean texts about the same thing, in the encoder's eyes. Encoders read only the
     beginning of long texts (MiniLM 256 word pieces), so long rows that begin alike look alike.
+    A row without text has no vector.
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
@@ -34,6 +35,8 @@ def embedding(
             found = ["\n".join(turn.content for turn in row.prompt) for row in rows]
         vectors = embedder.embed(found, tick=context.tick)
         kind = pl.Array(pl.Float32, embedder.width)
-        return pl.DataFrame({"embedding": pl.Series(vectors.tolist(), dtype=kind)})
+        column = pl.DataFrame({"embedding": pl.Series(vectors, dtype=kind)})
+        has_text = pl.Series([bool(text.strip()) for text in found], dtype=pl.Boolean)
+        return column.select(pl.when(has_text).then("embedding"))
 
     return run

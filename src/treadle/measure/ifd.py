@@ -28,8 +28,12 @@ def ifd(
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
         last = pl.col("token_logprobs_last")
-        with_prompt = -pl.col("token_logprobs").list.tail(last).list.mean().cast(pl.Float64)
-        alone = -pl.col("token_logprobs_direct").list.mean().cast(pl.Float64)
+        direct = pl.col("token_logprobs_direct").cast(pl.List(pl.Float64))
+        given = pl.col("token_logprobs").cast(pl.List(pl.Float64)).list.tail(last)
+        # Where a template has no header, the first token alone has no prediction: adding 0 · direct
+        # drops that token from both means, so that both are over the same tokens.
+        with_prompt = -(given + direct * 0).list.mean()
+        alone = -direct.list.mean()
         ratio = with_prompt / alone if variant == "loss_ratio" else (with_prompt - alone).exp()
         is_scored = (last >= min_tokens) & (alone > 0)
         return batch.select(pl.when(is_scored).then(ratio).otherwise(None).alias("ifd"))

@@ -22,6 +22,7 @@ def nll() -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
-        return batch.select((-pl.col("token_logprobs").list.mean()).cast(pl.Float64).alias("nll"))
+        mean = pl.col("token_logprobs").cast(pl.List(pl.Float64)).list.mean()
+        return batch.select((-mean).alias("nll"))
 
     return run

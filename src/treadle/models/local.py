@@ -78,6 +78,10 @@ class LocalStudent:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
+    @cached_property
+    def _has_plain_head(self) -> bool:
+        return likelihood.has_plain_head(self.model)
+
     def score(
         self, sequences: Sequence[Scorable], *, tick: Callable[[], None] = lambda: None
     ) -> list[TokenScores]:
@@ -98,6 +102,7 @@ class LocalStudent:
             pad_id=self.tokenizer.pad_id,
             budget=BUDGET.get(self.device.type, BUDGET["cpu"]),
             tick=tick,
+            head_is_plain=self._has_plain_head,
         )
 
     def generate(

@@ -19,7 +19,7 @@ import numpy as np
 
 from treadle.data.row import Message
 from treadle.data.template import Encoding
-from treadle.errors import ModelError
+from treadle.errors import DataError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -86,7 +86,7 @@ class HFTokenizer:
         """Render turns with the chat template.
 
         Raises:
-            ModelError: the template refuses these turns (a role or an order that it does not know).
+            DataError: the template refuses these turns (a role or an order that it does not know).
         """
         from jinja2 import TemplateError
 
@@ -97,7 +97,7 @@ class HFTokenizer:
             )
         except TemplateError as error:
             order = ", ".join(turn.role for turn in turns)
-            raise ModelError(
+            raise DataError(
                 f"the chat template of {self.name!r} refuses turns ({order}): {error}. "
                 "Change the rows' roles or use another model."
             ) from error

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -53,7 +53,8 @@ def published(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror or error}).") from error
     finally:
-        temp.unlink(missing_ok=True)
+        with suppress(OSError):
+            temp.unlink()
 
 
 @contextmanager

@@ -98,10 +98,12 @@ def convert(
     file: str = "",
     line: int = 0,
     columns: Mapping[str, str] | None = None,
+    blank_is_absent: bool = False,
 ) -> Row:
     """Turn a record into a row with one origin.
 
     Args:
+        blank_is_absent: drop the user's own columns where they hold empty text.
         columns: the user's column for each of the layout's names, such as
             `{"prompt": "question", "completion": "long_answer"}`.
 
@@ -112,6 +114,8 @@ def convert(
     row, used = CONVERTERS[layout](rename(record, own) if own else record)
     taken = {own.get(name, name) for name in used}
     extra = {k: v for k, v in record.items() if v is not None and k not in taken}
+    if blank_is_absent:
+        extra = {k: v for k, v in extra.items() if v != ""}
     extra.pop(TREADLE_ID, None)
     id_names = (own["id"], *ID_NAMES) if "id" in own else ID_NAMES
     origin = Origin(file, line, _user_id(record, id_names), extra_json(extra) if extra else "{}")

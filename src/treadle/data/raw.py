@@ -13,12 +13,14 @@ class Raw:
     """One record as it was found: its fields, or the error that kept them from being read.
 
     `line` is the line in the file for JSON Lines and CSV, and the 1-based record number elsewhere.
+    `blank_is_absent`: the file has no null (CSV), so an empty text in a user's column means none.
     """
 
     line: int
     fields: dict[str, object]
     raw: bytes | None = None
     error: MalformedError | None = None
+    blank_is_absent: bool = False
 
     @classmethod
     def of(cls, value: object, line: int, raw: bytes | None = None) -> Raw:

@@ -135,7 +135,7 @@ def _rows(
     tally: _Tally,
 ) -> Iterator[Row]:
     """Yield the rows of one file; what is no row goes to the tally's quarantine."""
-    for raw in records(path, (columns or {}).values()):
+    for raw in records(path):
         tally.read += 1
         tally.columns.update(raw.fields)
         try:
@@ -158,7 +158,14 @@ def _convert(
     if name is None:
         found = ", ".join(sorted(fields)[:12])
         raise MalformedError("unknown_layout", f"no known layout; columns: {found or 'none'}")
-    return name, convert(fields, name, file=label, line=raw.line, columns=columns)
+    return name, convert(
+        fields,
+        name,
+        file=label,
+        line=raw.line,
+        columns=columns,
+        blank_is_absent=raw.blank_is_absent,
+    )
 
 
 def _quarantined(raw: Raw, label: str, error: MalformedError) -> Quarantined:

@@ -11,7 +11,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -93,21 +93,21 @@ def is_pool(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def records(path: Path, text_columns: Collection[str] = ()) -> Iterator[Raw]:
+def records(path: Path) -> Iterator[Raw]:
     """Yield the raw records of a file or of a saved Hugging Face dataset.
 
     Raises:
         DataError: the file cannot be opened, is of an unknown kind, or is damaged.
     """
     try:
-        yield from _records(path, text_columns)
+        yield from _records(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the gzip stream is damaged ({error}). Fetch it again.") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: cannot be read ({error}).") from error
 
 
-def _records(path: Path, text_columns: Collection[str]) -> Iterator[Raw]:
+def _records(path: Path) -> Iterator[Raw]:
     kind = Path(path.name.lower().removesuffix(".gz")).suffix
     if path.is_dir():
         yield from _folder(path)
@@ -120,15 +120,15 @@ def _records(path: Path, text_columns: Collection[str]) -> Iterator[Raw]:
         yield from typed_files.parquet(path)
     else:
         with _open(path) as stream:
-            yield from _texts(stream, path, kind, text_columns)
+            yield from _texts(stream, path, kind)
 
 
-def _texts(stream: BinaryIO, path: Path, kind: str, text_columns: Collection[str]) -> Iterator[Raw]:
+def _texts(stream: BinaryIO, path: Path, kind: str) -> Iterator[Raw]:
     if kind == ".json":
         return text_files.json_array(stream, path)
     if kind in (".csv", ".tsv"):
         delimiter = "\t" if kind == ".tsv" else ","
-        return text_files.separated(stream, path, delimiter, text_columns)
+        return text_files.separated(stream, path, delimiter)
     return text_files.json_lines(stream)
 
 

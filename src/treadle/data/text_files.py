@@ -5,8 +5,8 @@ stay inside rows. A record that cannot be parsed is yielded with its error and d
 file. Where the form of a JSON array is lost the file ends with a `DataError`, because the records
 behind that point could not even be counted.
 
-CSV has no types: cells are text, an empty cell of a column that no layout uses is absent, and
-message columns hold JSON text.
+CSV has no types: cells are text, an empty cell is an empty text to a layout and absence in a
+user's own column, and message columns hold JSON text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -31,7 +31,6 @@ _BLANKS = " \t\r\n"
 _ARRAY = re.compile(r'\s*(\{\s*"data"\s*:\s*)?\[')
 _LIST_CELLS = ("messages", "conversations", "history")
 _TEXT_OR_LIST_CELLS = ("prompt", "completion", "chosen", "rejected")
-_TEXT_CELLS = ("instruction", "input", "output", "response", "question", "query", "answer")
 
 
 def json_lines(stream: BinaryIO) -> Iterator[Raw]:
@@ -141,13 +140,8 @@ def _skip_blanks(text: str, at: int) -> int:
     return at
 
 
-def separated(
-    stream: BinaryIO, path: Path, delimiter: str, text_columns: Collection[str]
-) -> Iterator[Raw]:
+def separated(stream: BinaryIO, path: Path, delimiter: str) -> Iterator[Raw]:
     """Yield the records of a CSV or TSV file with a header.
-
-    Args:
-        text_columns: further columns in which an empty cell is an empty text, not an absent one.
 
     Raises:
         DataError: the header names a column twice.
@@ -157,7 +151,7 @@ def separated(
     lines = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
     tape: list[str] = []
     parser = csv.reader(_recorded(lines, tape), delimiter=delimiter, strict=True)
-    cells = _CsvCells(text_columns)
+    strict = StrictJson()
     header: list[str] | None = None
     for line, values, raw in _parsed(parser, tape):
         if isinstance(values, MalformedError):
@@ -168,7 +162,7 @@ def separated(
             detail = f"{len(values)} cells, but the header has {len(header)}"
             yield Raw.broken(line, raw, MalformedError("wrong_cell_count", detail))
         else:
-            yield cells.record(header, values, line, raw)
+            yield _csv_record(strict, header, values, line, raw)
 
 
 def _recorded(lines: Iterator[str], tape: list[str]) -> Iterator[str]:
@@ -204,32 +198,29 @@ def _header(values: list[str], path: Path) -> list[str]:
     return names
 
 
-class _CsvCells:
-    """Turns cells into fields: message lists out of JSON text, empty cells into absence."""
+def _csv_record(
+    strict: StrictJson, header: list[str], values: list[str], line: int, raw: bytes
+) -> Raw:
+    fields: dict[str, object] = {}
+    try:
+        for name, cell in zip(header, values, strict=True):
+            if cell or name not in _LIST_CELLS:
+                fields[name] = _field(strict, name, cell)
+    except MalformedError as error:
+        return Raw.broken(line, raw, error)
+    return Raw(line, fields, raw, blank_is_absent=True)
 
-    def __init__(self, text_columns: Collection[str]) -> None:
-        self._strict = StrictJson()
-        self._texts = {*text_columns, *_TEXT_CELLS, *_TEXT_OR_LIST_CELLS}
 
-    def record(self, header: list[str], values: list[str], line: int, raw: bytes) -> Raw:
-        fields: dict[str, object] = {}
-        try:
-            for name, cell in zip(header, values, strict=True):
-                if cell or name in self._texts:
-                    fields[name] = self._field(name, cell)
-        except MalformedError as error:
-            return Raw.broken(line, raw, error)
-        return Raw(line, fields, raw)
-
-    def _field(self, name: str, cell: str) -> object:
-        is_list = name in _LIST_CELLS
-        if not is_list and (name not in _TEXT_OR_LIST_CELLS or not cell.startswith("[{")):
-            return cell
-        try:
-            value = self._strict.value(cell)
-        except MalformedError:
-            if is_list:
-                raise
-            return cell
-        is_messages = isinstance(value, list) and all(isinstance(item, dict) for item in value)
-        return value if is_list or is_messages else cell
+def _field(strict: StrictJson, name: str, cell: str) -> object:
+    """Read the JSON text of a message column; where text may stand too, only if it is messages."""
+    is_list = name in _LIST_CELLS
+    if not is_list and (name not in _TEXT_OR_LIST_CELLS or not cell.startswith("[{")):
+        return cell
+    try:
+        value = strict.value(cell)
+    except MalformedError:
+        if is_list:
+            raise
+        return cell
+    is_messages = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return value if is_list or is_messages else cell

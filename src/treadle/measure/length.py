@@ -22,7 +22,8 @@ def length(*, max_tokens: int = 1024) -> Callable[[pl.DataFrame, Context], pl.Da
 
     Columns: `length`, tokens of the last reply with its stop token; `length_total`, all tokens of the
     row as trained, which is what token budgets count; `length_words`, words of the reply between
-    white space. A row that trains on nothing has no reply, so no length of it. Tokens, words and characters order rows differently: say which you mean.
+    white space. A row that trains on nothing has no reply, so no length of it. Tokens, words and
+    characters order rows differently: say which you mean.
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
@@ -32,7 +33,7 @@ def length(*, max_tokens: int = 1024) -> Callable[[pl.DataFrame, Context], pl.Da
         tokens = tokenise(rows, student.tokenizer, max_tokens=limit)
         return pl.DataFrame(
             {
-                "length": [len(t.reply) if t.trains.any() else None for t in tokens],
+                "length": [len(t.reply) or None for t in tokens],
                 "length_total": [len(t.ids) for t in tokens],
                 "length_words": [
                     len(row.reply.split()) if any(m.trains for m in row.conversation) else None

@@ -14,9 +14,11 @@ import pytest
 from treadle.data.lint import Check, LintReport, lint, segments
 from treadle.data.lint_rules import RULES
 from treadle.data.pool import Pool
+from treadle.data.read import read
 from treadle.data.row import Message, Row
-from treadle.data.template import ZERO_WIDTH, Encoding
+from treadle.data.template import ZERO_WIDTH, Encoding, Tokenizer
 from treadle.errors import ModelError
+from treadle.models import load
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
 STOP = 1
@@ -212,6 +214,22 @@ def test_a_row_that_loses_only_what_follows_its_stop_token_is_not_cut() -> None:
     assert {"reply_cut", "no_trained_stop"} <= {c.name for c in short.checks if c.count}
 
 
+def test_at_every_limit_the_counts_are_those_of_an_obvious_reading() -> None:
+    row = chat("one two", "three four five", "six", "seven eight", system="Be brief.")
+    marks = [(s.trains, len(_encode(s.text).ids)) for s in segments(row, ChatML())]
+    trains = [is_trained for is_trained, count in marks for _ in range(count)]
+    length, last = len(trains), max(i for i, t in enumerate(trains) if t)
+    reply = max(i for i in range(last) if not trains[i]) + 1
+    for limit in range(1, length + 2):
+        report = lint(Pool.of([row]), ChatML(), max_tokens=limit)
+        found = {check.name for check in report.checks if check.count}
+        assert ("truncated" in found) == (length > limit)
+        assert ("reply_lost" in found) == (reply >= limit)
+        assert ("reply_cut" in found) == (reply < limit <= last)
+        assert report.lengths.tokens == min(length, limit)
+        assert report.lengths.trained_tokens == sum(trains[:limit])
+
+
 def test_in_a_long_conversation_every_reply_must_train_its_stop() -> None:
     last_only = ChatML()
     last_only.render = lambda turns, *, open_reply: (
@@ -373,3 +391,55 @@ def test_medical_rows_hold_no_leftover_stop_string(shared_data: Path) -> None:
     assert check_of(report, "leftover_stop_string").count == 0
     assert check_of(report, "no_trained_stop").count == 0
     assert report.is_ready
+
+
+@pytest.fixture(scope="module")
+def embedded_tokenizer() -> Tokenizer:
+    try:
+        return load("embedded").tokenizer
+    except ModelError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+def test_real_rows_train_their_stop_token_under_the_embedded_models_template(
+    shared_data: Path, embedded_tokenizer: Tokenizer
+) -> None:
+    pool = read(shared_data / "alpaca_pool" / "pool.part1.jsonl").pool
+    report = lint(pool, embedded_tokenizer, max_tokens=1024, examples=1)
+    assert report.is_ready
+    assert check_of(report, "no_trained_stop").count == 0
+    assert check_of(report, "pad_is_stop").count == 1
+    (shown,) = report.examples
+    (trained,) = [s.text for s in shown.segments if s.trains]
+    row = next(row for row in pool.rows() if row.id == shown.id)
+    assert trained == f"{row.reply}<|im_end|>"
+    assert shown.segments[0].text.startswith("<|im_start|>system")
+
+
+@pytest.mark.slow
+def test_real_rows_with_anothers_stop_string_are_refused_and_their_text_is_neutralised(
+    shared_data: Path, embedded_tokenizer: Tokenizer
+) -> None:
+    rows = _t0_rows(shared_data)[:1500]
+    report = lint(Pool.of(rows), embedded_tokenizer)
+    assert [check.name for check in report.errors] == ["leftover_stop_string"]
+    assert check_of(report, "control_tokens_in_text").count == report.rows
+    trained = [s.text for s in report.examples[0].segments if s.trains]
+    assert trained[-1].endswith(f"<{ZERO_WIDTH}|endoftext|><|im_end|>")
+
+
+@pytest.mark.slow
+def test_lengths_of_real_rows_equal_those_of_the_tokenizer_alone(
+    shared_data: Path, embedded_tokenizer: Tokenizer
+) -> None:
+    pool = read(shared_data / "hh_harmless_test" / "rows.jsonl").pool
+    pool = pool.keep(pool.ids[:300])
+    report = lint(pool, embedded_tokenizer, max_tokens=200)
+    texts = [embedded_tokenizer.render(r.conversation, open_reply=False) for r in pool.rows()]
+    lengths = sorted(len(e.ids) for e in embedded_tokenizer.encode(texts))
+    assert (report.lengths.row["0"], report.lengths.row["1"]) == (lengths[0], lengths[-1])
+    assert report.lengths.tokens == sum(min(length, 200) for length in lengths)
+    assert check_of(report, "truncated").count == sum(length > 200 for length in lengths) > 0
+    cut = check_of(report, "reply_cut").count + check_of(report, "reply_lost").count
+    assert 0 < cut <= check_of(report, "truncated").count

@@ -69,7 +69,7 @@ def choose(
         "target": context.target.id if context.target is not None else None,
     }
     columns = ["id", "length", "length_total", *bound.needs]
-    blob = store.put(to_parquet(rows.select(dict.fromkeys(columns)).sort("id")))
+    blob = store.put(to_parquet(rows.select(list(dict.fromkeys(columns))).sort("id")))
     stage = Stage(
         f"select.{name}", select_rows, [Task((blob,))], bound.fingerprint, options, context
     )

@@ -44,8 +44,14 @@ def plan(needs: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list
         ordered[name] = bound
 
     for name in needs:
-        add(name)
+        add(owner_of(name, known))
     return list(ordered.values())
+
+
+def owner_of(column_name: str, measures: Iterable[str]) -> str:
+    """Return the measure that makes a column: `length` for `length_words`; else the name itself."""
+    owners = [m for m in measures if column_name == m or column_name.startswith(f"{m}_")]
+    return max(owners, key=len, default=column_name)
 
 
 def measure_pool(
@@ -65,7 +71,8 @@ def measure_pool(
     outputs: dict[str, list[str]] = {}
     frame = pool.frame.select("id")
     bad: list[pl.DataFrame] = []
-    for bound in plan(needs, options):
+    planned = plan(needs, options)
+    for bound in planned:
         stage = _stage(bound, shards, outputs, context)
         commits = gather(engine, stage)
         outputs[bound.op.name] = [commit.blobs[0] for commit in commits]
@@ -75,8 +82,9 @@ def measure_pool(
         _refuse_broken(bound, len(pool), failed)
         if parts:
             frame = frame.join(pl.concat(parts), on="id", how="left")
+    measured = {bound.op.name for bound in planned}
     for name in needs:
-        if name not in frame.columns:
+        if owner_of(name, measured) not in measured:
             frame = frame.join(_user_column(pool, name), on="id", how="left")
     quarantined = pl.concat(bad) if bad else pl.DataFrame(schema=QUARANTINE)
     quarantined = quarantined.unique("id", keep="first", maintain_order=True)

@@ -99,4 +99,5 @@ class Bars:
         self.console.print(
             f"[bold cyan]{self._stage:>9}[/]  {escape(text)}  [dim]{seconds:.1f} s[/]",
             highlight=False,
+            soft_wrap=True,
         )

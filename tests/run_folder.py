@@ -166,8 +166,12 @@ def make_run(
         _frame(folder, "results.parquet", results)
         (folder / "verdict.json").write_text(json.dumps(verdict.as_json(), indent=1))
         _frame(folder, "items.parquet", _items(rng, items, evil))
+        if evil.texts:
+            _frame(folder, "replies.parquet", _replies(items, evil))
         _cost(ledger, "evaluate", items, 61.0, tokens=74_000)
         _cost(ledger, "gate", items, 0.3)
+    if evil.texts:
+        figures |= _hostile_figures(evil)
     (folder / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     ledger.close()
     return folder
@@ -225,21 +229,25 @@ def _near_copy(row: Row, i: int) -> Row:
 
 def _findings(pool: Pool, evil: Hostile) -> pl.DataFrame:
     """Name near copies, and a few rows that copy evaluation items or are empty of content."""
-    by_text = {row.messages[-1].content[:60]: row.id for row in pool.rows() if _is_original(row)}
+    by_text = {_start(row): row.id for row in pool.rows() if _is_original(row)}
     found: list[tuple[object, ...]] = []
     for i, row in enumerate(pool.rows()):
-        twin = by_text.get(row.messages[-1].content[:60])
+        twin = by_text.get(_start(row))
         if not _is_original(row) and twin is not None:
             figure = 0.8 + (i % 17) / 100
             found.append((row.id, "near_duplicates", "near_duplicate", twin, figure, "word pairs"))
         elif i % 61 == 3:
-            item = evil.text(i, f"heldout:{i % 40:032x}")
+            item = evil.text(i, f"heldout:{i % 40}")
             found.append((row.id, "contamination", "contaminated_ngram", item, 0.71, "13-grams"))
         elif i % 97 == 5:
             reason = evil.text(i + 1, "boilerplate")
             detail = evil.text(i + 2, "opens like 31 other rows")
             found.append((row.id, "profile", reason, evil.text(i + 3, ""), None, detail))
     return pl.DataFrame(found, schema=FINDINGS, orient="row").sort("id")
+
+
+def _start(row: Row) -> str:
+    return " ".join((row.messages[-2].content, *row.messages[-1].content.split()[:3]))
 
 
 def _is_original(row: Row) -> bool:
@@ -257,11 +265,12 @@ def _select(
     scored = [None if n < 8 else float(v) for n, v in zip(lengths, ifd, strict=True)]
     features = pl.DataFrame(
         {"id": clean.ids, "length": lengths, "length_total": total, "nll": nll, "ifd": scored}
-    )
+    ).with_columns(pl.lit(0.5).alias(text) for text in _column_names(evil))
     _frame(folder, "features.parquet", features)
     order = sorted(range(len(clean)), key=lambda i: (-(scored[i] or -1.0), clean.ids[i]))
     chosen = [i for i in order if scored[i] is not None][: len(clean) * 3 // 10]
-    left = [i for i in order if i not in set(chosen)]
+    inside = set(chosen)
+    left = [i for i in order if i not in inside]
     why = evil.text(0, "top_by_ifd")
     table: list[tuple[object, ...]] = [
         ("selected", clean.ids[i], rank, why) for rank, i in enumerate(chosen)
@@ -278,6 +287,11 @@ def _select(
     _counts(folder, pool, findings, len(chosen), [reasons[i] for i in left])
     places = {"selected": chosen} | arms
     return {arm: {"rows": len(p), "tokens": int(total[p].sum())} for arm, p in places.items()}
+
+
+def _column_names(evil: Hostile) -> list[str]:
+    """Names for more features: a user's columns may be called anything but NUL (Arrow forbids it)."""
+    return sorted({text for text in evil.texts if text and "\0" not in text})[:20]
 
 
 def _counts(
@@ -389,6 +403,58 @@ def _items(rng: np.random.Generator, items: int, evil: Hostile) -> pl.DataFrame:
     )
 
 
+def _replies(items: int, evil: Hostile) -> pl.DataFrame:
+    names = [f"heldout:{i:032x}" for i in range(items)] * 2
+    return pl.DataFrame(
+        {
+            "arm": ["selected"] * items + ["random"] * items,
+            "seed": [0] * len(names),
+            "item": names,
+            "reply": [evil.text(i, "") for i in range(len(names))],
+        }
+    )
+
+
+def _hostile_figures(evil: Hostile) -> dict[str, object]:
+    """Every shape of figure that the report can show, with hostile keys and values."""
+    numbers = {text: i for i, text in enumerate(evil.texts)}
+    words = {text: text for text in evil.texts}
+    checks = [
+        {"name": text, "severity": text, "count": 3, "message": text, "ids": [text]}
+        for text in evil.texts
+    ]
+    segments = [{"text": text, "trains": i % 2 == 0} for i, text in enumerate(evil.texts)]
+    shapes: dict[str, object] = {
+        "numbers": numbers,
+        "words": words,
+        "list": list(evil.texts),
+        "records": [words, words],
+        "nested": {text: {text: {text: [text, 1]}} for text in evil.texts[:5]},
+    }
+    return {
+        "audit": {evil.text(0, ""): shapes, evil.text(1, ""): numbers, "profile": shapes},
+        "lint": {
+            "checks": checks,
+            "max_tokens": 9,
+            "is_ready": False,
+            "lengths": {"row": numbers, "reply": numbers, "tokens": 9, "trained_tokens": 3},
+            "examples": [{"id": evil.text(0, ""), "segments": segments}],
+        },
+        "train": {
+            f"{text}-0": {"steps": 2, "tokens": 9, "losses": [2.0, 1.0]} for text in evil.texts
+        },
+        "planted": {
+            "table": [
+                {"kind": text, "planted": 3, "caught": 1, "reasons": {text: 1}}
+                for text in evil.texts
+            ]
+        },
+        "run": {"student": evil.text(3, ""), "data": list(evil.texts), "name": evil.text(4, "")},
+        evil.text(5, ""): shapes,
+        evil.text(6, ""): evil.text(7, ""),
+    }
+
+
 def _recipe(evil: Hostile) -> str:
     text = """\
 student: embedded
@@ -433,35 +499,63 @@ def _run_figures(name: str, items: int) -> dict[str, object]:
 
 
 def _planted() -> dict[str, object]:
+    kinds = {
+        "near_duplicate": (40, 39, 1, 0),
+        "contaminated": (12, 12, 0, 0),
+        "mojibake": (8, 6, 2, 1),
+        "wrong_answer": (30, 0, 30, 4),
+    }
+    table = [
+        {"kind": kind, "planted": n, "caught": hits, "recall": hits / n, "reasons": {kind: hits}}
+        for kind, (n, hits, _, _) in kinds.items()
+    ]
+    fates = {k: {"candidates": left, "selected": s} for k, (_, _, left, s) in kinds.items()}
+    fates["all_rows"] = {"candidates": 561, "selected": 168}
     return {
-        "near_duplicate": {"planted": 40, "found": 39},
-        "contaminated": {"planted": 12, "found": 12},
-        "mojibake": {"planted": 8, "found": 6},
-        "wrong_answer": {"planted": 30, "found": 4},
+        "table": table,
+        "clean": 510,
+        "false_flags": 3,
+        "false_flag_rate": 3 / 510,
+        "false_flag_ids": ["row-00017", "row-00213", "row-00402"],
+        "in_selection": fates,
     }
 
 
 def _audit_figures(pool: Pool, findings: pl.DataFrame) -> dict[str, object]:
+    dropped = findings.group_by("op").len()
+    by_op: dict[str, int] = dict(dropped.iter_rows())
+    openings = (("give arguments for and", 92), ("summarise what is known", 88), ("list of the", 7))
+    lengths = {
+        "mean": 41.2,
+        "quantiles": {"0": 4, "0.05": 9, "0.25": 22, "0.5": 38, "0.75": 57, "0.95": 84, "1": 97},
+        "edges": [0, 1, 2, 4, 8, 16, 32, 64, 128],
+        "counts": [0, 0, 0, 14, 71, 168, 246, 101],
+    }
     return {
         "profile": {
             "rows": len(pool),
+            "kinds": {"chat": len(pool)},
             "turns": {"2": 480, "3": 66, "4": 54},
-            "openings": {"explain … to": 118, "list … common": 97, "write a short": 92, "give": 81},
-            "template_share": 0.197,
-            "share_with_code": 0.0033,
+            "reply_words": lengths,
+            "empty_reply_share": 0.0,
+            "prompt_openings": [
+                {"text": text, "rows": n, "share": n / len(pool)} for text, n in openings
+            ],
         },
-        "exact_duplicates": {"rows": len(pool), "dropped": 0},
+        "exact_duplicates": {"rows": len(pool), "dropped": 0, "groups": 0},
         "near_duplicates": {
             "rows": len(pool),
-            "dropped": findings.filter(pl.col("op") == "near_duplicates").height,
+            "dropped": by_op.get("near_duplicates", 0),
             "candidate_pairs": 71,
             "recall_at_threshold": 0.9931,
         },
         "contamination": {
+            "rows": len(pool),
+            "dropped": by_op.get("contamination", 0),
             "items": 120,
-            "ngram": 13,
-            "share_of_items_too_short": 0.075,
-            "sets": [{"set": "heldout", "items": 120, "too_short": 9, "rows_hit": 10}],
+            "short_items": 9,
+            "short_share": 0.075,
+            "sets": {"heldout": {"items": 120, "short_items": 9, "items_hit": 8, "rows": 10}},
         },
     }
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from treadle.report import plot
 from treadle.report.facts import facts
 from treadle.report.folder import RunFolder
 from treadle.report.markup import (
@@ -24,14 +23,14 @@ from treadle.report.markup import (
 from treadle.report.numbers import ABSENT, count, number, plural, share
 
 MEANING = {
-    "profile": "What the pool is made of: turns, lengths, languages, and how alike rows begin. A high "
-    "share of one opening means a template wrote them.",
+    "profile": "What the pool is made of: turns, lengths in words (each bar twice as wide as the one "
+    "before), and how alike rows begin. A high share of one opening means a template wrote them.",
     "exact_duplicates": "Rows whose text is the same after case, spacing and punctuation are set aside.",
     "near_duplicates": "Rows whose word n-grams overlap so much (Jaccard similarity) that training on "
     "both teaches little more than training on one.",
     "contamination": "Rows that share n-grams with evaluation items would make the score look better "
     "than the student is. Items shorter than the n-gram are invisible to n-grams; they are checked "
-    "by exact match only, so their share is a blind spot.",
+    "by equality only, so their share (short share) is a blind spot.",
 }
 SIGNS = {"error": "✗", "warning": "!", "info": "i"}
 
@@ -154,43 +153,73 @@ def _examples(examples: object) -> Safe | None:
 
 def planted(run: RunFolder) -> Section | None:
     """Return the recall table, for runs into which defects were planted."""
+    title, short = "Planted defects", "Planted"
     figures = run.figures.get("planted")
     if not isinstance(figures, Mapping) or not figures:
         return None
-    rows = [(str(kind), seen) for kind, seen in figures.items() if isinstance(seen, Mapping)]
-    counted = [(kind, *_planted_found(seen)) for kind, seen in rows]
-    known = [(kind, n, hits) for kind, n, hits in counted if n is not None and hits is not None]
+    rows = figures.get("table")
+    known = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
     if not known:
-        body = facts({str(k): v for k, v in figures.items()})
-        return Section("planted", "Planted defects", "Planted", body)
+        return Section("planted", title, short, facts({str(k): v for k, v in figures.items()}))
+    fates = figures.get("in_selection")
+    fates = fates if isinstance(fates, Mapping) else {}
     columns = [
         Column("Defect"),
         Column("Planted", True),
-        Column("Found", True),
+        Column("Caught", True),
         Column("Recall", True),
         Column("95% interval", True),
-        Column("", kind="w"),
+        Column("Left to choose from", True),
+        Column("Selected", True),
+        Column("Caught as"),
     ]
-    body_rows: list[tuple[Child, ...]] = []
-    for kind, n, hits in known:
-        low, high = wilson(hits, n)
-        span = f"{share(low, 1)} to {share(high, 1)}" if n else ABSENT
-        bar = plot.bar(hits, n, "fill tested")
-        body_rows.append((label(kind), count(n), count(hits), share(hits, n), span, bar))
-    rest = {str(k): v for k, v in figures.items() if k not in {kind for kind, _, _ in known}}
+    body = [_planted_row(row, fates.get(row.get("kind"))) for row in known]
     words = explain(
         "Defects were put into the pool on purpose and written down before the run, so it is known "
-        "what should be found. Recall: the share of them that was. The interval (Wilson) says how "
-        "far so few defects can pin that share down."
+        "what should be found. Recall: the share of them that loading or an audit caught. The "
+        "interval (Wilson) says how far so few defects can pin that share down. No audit can see "
+        "some kinds, such as a wrong answer; what the selector did with those is in the columns "
+        "Left to choose from and Selected."
     )
-    table_ = table("Planted defects by kind", columns, body_rows)
-    return Section("planted", "Planted defects", "Planted", join([words, table_, facts(rest)]))
+    parts = [words, table("Planted defects by kind", columns, body), _false_flags(figures, fates)]
+    return Section("planted", title, short, join(parts))
 
 
-def _planted_found(seen: Mapping[str, object]) -> tuple[float | None, float | None]:
-    planted = next((number(seen[k]) for k in ("planted", "total", "n") if k in seen), None)
-    found = next((number(seen[k]) for k in ("found", "caught", "hits") if k in seen), None)
-    return planted, found
+def _planted_row(row: Mapping[str, object], fate: object) -> tuple[Child, ...]:
+    total, caught = number(row.get("planted")) or 0.0, number(row.get("caught")) or 0.0
+    low, high = wilson(caught, total)
+    reasons = row.get("reasons")
+    named = reasons if isinstance(reasons, Mapping) else {}
+    seen = fate if isinstance(fate, Mapping) else {}
+    return (
+        label(str(row.get("kind"))),
+        count(total),
+        count(caught),
+        tag("strong", share(caught, total)),
+        f"{share(low, 1)} to {share(high, 1)}" if total else ABSENT,
+        count(number(seen.get("candidates"))),
+        count(number(seen.get("selected"))),
+        ", ".join(f"{reason} {count(number(n))}" for reason, n in named.items()) or ABSENT,
+    )
+
+
+def _false_flags(figures: Mapping[str, object], fates: Mapping[str, object]) -> Safe:
+    """What was flagged without cause, and how much of everything was selected."""
+    false, clean = number(figures.get("false_flags")), number(figures.get("clean"))
+    every = fates.get("all_rows")
+    parts: list[Child] = []
+    if false is not None and clean is not None:
+        parts.append(
+            f"Flagged without cause: {count(false)} of {count(clean)} sound rows "
+            f"({share(false, clean)}). "
+        )
+    if isinstance(every, Mapping):
+        chosen, candidates = number(every.get("selected")), number(every.get("candidates"))
+        parts.append(
+            f"Of all rows left to choose from, {count(chosen)} of {count(candidates)} "
+            f"({share(chosen, candidates)}) were selected."
+        )
+    return tag("p", *parts)
 
 
 def wilson(hits: float, total: float, z: float = 1.959964) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from treadle.report.markup import Safe, Section, absent, explain, join, tag
 from treadle.report.numbers import count
 
 DATA_ID = "row-data"
+WORDS = {"left": "not chosen", "kept": "passed the audit", "failed": "measure failed"}
 
 
 def browse(run: RunFolder) -> Section:

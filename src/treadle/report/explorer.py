@@ -186,11 +186,25 @@ def _quarantined(run: RunFolder, chosen: pl.DataFrame, chars: int) -> list[dict[
 
 
 def _items(run: RunFolder, names: set[str]) -> dict[str, list[str]]:
+    """Texts of evaluation items that findings point at, by item or by set and number.
+
+    The sealed index knows an item by its place among the ids of its set (`heldout:17`).
+    """
     if run.items is None:
         return {}
-    known = run.items.filter(pl.col("item").is_in(sorted(names))).sort("item")
-    rows = known.select("item", "prompt", "answer").iter_rows()
-    return {item: [(prompt or "")[:1000], (answer or "")[:1000]] for item, prompt, answer in rows}
+    numbered = (
+        run.items.unique("item", keep="first")
+        .sort("item")
+        .with_columns(pl.col("item").str.replace(r":[^:]*$", "").alias("set"))
+    )
+    number = pl.int_range(pl.len()).over("set")
+    numbered = numbered.with_columns(pl.format("{}:{}", "set", number).alias("number"))
+    found: dict[str, list[str]] = {}
+    for item, prompt, answer, _, place in numbered.iter_rows():
+        for name in (item, place):
+            if name in names:
+                found[name] = [(prompt or "")[:1000], (answer or "")[:1000]]
+    return found
 
 
 def _short(text: str) -> str:

@@ -53,7 +53,12 @@ def _is_nested(value: object) -> bool:
 def _nested(key: str, value: object, depth: int) -> Safe:
     name = label(key)
     if isinstance(value, Mapping):
+        if "edges" in value and "counts" in value:
+            return _lengths(name, value)
         if all(number(v) is not None for v in value.values()):
+            if len(value) < 3:
+                words = ", ".join(f"{k}: {scalar(v, key)}" for k, v in value.items())
+                return tag("p", tag("strong", name), f": {words}", class_="inline")
             return bars(name, {str(k): number(v) or 0.0 for k, v in value.items()}, key)
         if all(isinstance(v, Mapping) for v in value.values()):
             return _records(name, [{"": k, **v} for k, v in value.items()])
@@ -66,6 +71,37 @@ def _nested(key: str, value: object, depth: int) -> Safe:
     words = ", ".join(scalar(part) for part in parts[:MAX_ENTRIES])
     more = f" … and {count(len(parts) - MAX_ENTRIES)} more" if len(parts) > MAX_ENTRIES else ""
     return tag("p", tag("strong", name), f": {words}{more}")
+
+
+def _lengths(name: str, value: Mapping[object, object]) -> Safe:
+    """Show a histogram given as edges and counts, with mean and quantiles where they are named."""
+    edges, counts, quantiles = (value.get(k) for k in ("edges", "counts", "quantiles"))
+    hits = [number(n) or 0.0 for n in counts] if isinstance(counts, Sequence) else []
+    ends = [number(e) or 0.0 for e in edges] if isinstance(edges, Sequence) else []
+    if not hits or len(ends) != len(hits) + 1:
+        return tag("h5", name)
+    width, bottom = 380, 84
+    across = plot.Axis(0, len(hits), 4, width - 4)
+    up = plot.Axis(0, max(*hits, 1.0) * 1.05, bottom, 6)
+    shapes = [plot.line(4, bottom, width - 4, bottom, "zero")]
+    for i, n in enumerate(hits):
+        tip = f"{figure(ends[i])} to below {figure(ends[i + 1])}: {count(n)}"
+        left, right = across(i), across(i + 1)
+        shapes.append(
+            plot.rect(left + 1, up(n), right - left - 2, bottom - up(n), "fill idle", tip)
+        )
+        shapes.append(plot.text(left + 1, bottom + 14, figure(ends[i]), "tick"))
+    known = quantiles if isinstance(quantiles, Mapping) else {}
+    words = [f"mean {scalar(value.get('mean'))}"] if number(value.get("mean")) is not None else []
+    words += [f"{_quantile_name(str(q))} {scalar(v)}" for q, v in known.items()]
+    drawn = plot.svg(width, bottom + 20, f"Histogram of {name}.", *shapes)
+    return join([tag("h5", name), drawn, tag("p", tag("small", " · ".join(words)))])
+
+
+def _quantile_name(share_: str) -> str:
+    names = {"0": "least", "0.5": "median", "1": "most"}
+    found = number(float(share_)) if share_.replace(".", "", 1).isdigit() else None
+    return names.get(share_) or (share_ if found is None else f"{100 * found:g}%")
 
 
 def bars(name: str, values: Mapping[str, float], key: str = "") -> Safe:

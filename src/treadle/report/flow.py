@@ -12,7 +12,7 @@ import polars as pl
 from treadle.report import plot
 from treadle.report.folder import Counts, RunFolder
 from treadle.report.markup import Child, Column, Safe, Section, absent, explain, join, table, tag
-from treadle.report.numbers import ABSENT, count, figure, share
+from treadle.report.numbers import ABSENT, count, figure, plural, share
 from treadle.report.statuses import statuses
 
 EXAMPLE_CHARS = 160
@@ -47,8 +47,7 @@ def flow(run: RunFolder) -> Section:
     """Return the section with the outcome strip, the flow table and the sum check."""
     steps = _steps(run, run.counts) if run.counts is not None else []
     if not steps or run.counts is None:
-        body = absent("No counts yet: counts.json is written when the rows have been read.")
-        return Section("flow", "What happened to the rows", "Row flow", body)
+        return Section("flow", "What happened to the rows", "Row flow", _so_far(run))
     whole = steps[0].rows
     columns = [Column("Step"), Column("Rows", True), Column("Of read", True), Column("", kind="w")]
     body = join(
@@ -63,6 +62,19 @@ def flow(run: RunFolder) -> Section:
         ]
     )
     return Section("flow", "What happened to the rows", "Row flow", body)
+
+
+def _so_far(run: RunFolder) -> Safe:
+    """What the folder shows before the run has counted."""
+    parts = []
+    if run.pool is not None:
+        parts.append(f"{plural(len(run.pool), 'different row')} in pool/")
+    if run.quarantine is not None:
+        parts.append(f"{plural(run.quarantine.height, 'line')} in quarantine.jsonl")
+    if run.findings is not None:
+        parts.append(f"{plural(run.findings['id'].n_unique(), 'row')} dropped by the audit")
+    found = f" So far: {', '.join(parts)}." if parts else ""
+    return absent(f"Not counted yet: counts.json is written with the selection.{found}")
 
 
 def quarantined(run: RunFolder) -> tuple[int | None, int | None]:

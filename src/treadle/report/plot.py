@@ -36,17 +36,18 @@ def axis(values: Sequence[float], start: float, end: float, *, pad: float = 0.06
     return Axis(low - air, high + air, start, end)
 
 
-def focus(near: Sequence[float], far: Sequence[float], start: float, end: float) -> Axis:
-    """Return an axis over both, or, where `far` would squash it, over little more than `near`.
+def focus(near: Sequence[float], far: Sequence[Sequence[float]], start: float, end: float) -> Axis:
+    """Return an axis over `near` and over those of `far` that do not squash it.
 
     What lies beyond is drawn as an arrow at the edge (see `whisker`): its numbers are beside it.
     """
-    whole, close = axis([*near, *far], start, end), axis(near, start, end)
-    if not near or whole.high - whole.low <= 4 * (close.high - close.low):
-        return whole
-    reach = 0.5 * (close.high - close.low)
-    low, high = max(whole.low, close.low - reach), min(whole.high, close.high + reach)
-    return Axis(low, high, start, end)
+    shown = axis(near, start, end)
+    limit = 3 * (shown.high - shown.low)
+    spans = [axis([*near, *group], start, end) for group in far]
+    fitting = [i for i, one in enumerate(spans) if one.high - one.low <= limit or not near]
+    if len(fitting) == len(far):
+        return axis([*near, *(v for group in far for v in group)], start, end)
+    return axis([*near, *(v for i in fitting for v in far[i])], start, end, pad=0.15)
 
 
 def whisker(

@@ -121,7 +121,7 @@
     function orders() {
       const entries = data.features.flatMap((name) => [
         [`${name} low`, `${name}, low first`], [`${name} high`, `${name}, high first`]]);
-      options(byId("row-sort"), [["", "as selected"], ...entries], view.sort);
+      options(byId("row-sort"), [["", "as listed"], ...entries], view.sort);
     }
 
     function change(update) {
@@ -181,7 +181,7 @@
 
     function place(row) {
       const words = row.origins.map(([file, line, id]) =>
-        visible(`${file}${line == null ? "" : `:${count(line)}`}${id ? ` (${id})` : ""}`));
+        visible(`${file}${line == null ? "" : `:${line}`}${id ? ` (${id})` : ""}`));
       if (row.cut_origins) words.push(`and ${count(row.cut_origins)} more places`);
       return words.join(" · ");
     }
@@ -192,7 +192,7 @@
         const parts = [`${one.op || "audit"}: ${one.reason}`];
         if (one.figure != null) parts.push(`figure ${figure(one.figure)}`);
         if (one.detail) parts.push(one.detail);
-        if (one.other) parts.push(`see ${one.other.slice(0, 40)}`);
+        if (one.other) parts.push(`see ${one.other.slice(0, known.has(one.other) ? 12 : 40)}`);
         return make("li", "", visible(parts.join(" · ")));
       });
       return make("ul", "evidence", ...lines);
@@ -200,7 +200,9 @@
 
     function partner(row) {
       for (const one of row.why || []) {
-        const other = known.get(one.other) || data.partners[one.other];
+        // hasOwn: a name such as "constructor" is not to find what every object inherits.
+        const other = known.get(one.other)
+          || (Object.hasOwn(data.partners, one.other) ? data.partners[one.other] : null);
         if (other) return { title: "the row that was kept", turns: other.turns, mark: "differs" };
         const item = Object.hasOwn(data.items, one.other) ? data.items[one.other] : null;
         if (item) {
@@ -266,12 +268,21 @@
       element.append(visible(text.slice(at)));
     }
 
+    // Neighbouring marked words make one mark, the space between them too.
     function marked(element, text, flags, kind) {
-      let word = 0;
+      let [word, space, mark] = [0, "", null];
       for (const part of split(text)) {
-        if (!part.trim()) element.append(part);
-        else element.append(flags[word++] ? make("mark", kind, visible(part)) : visible(part));
+        if (!part.trim()) { space = part; continue; }
+        const isMarked = flags[word++];
+        if (isMarked && mark) mark.append(space, visible(part));
+        else {
+          element.append(space);
+          mark = isMarked ? make("mark", kind, visible(part)) : null;
+          element.append(mark || visible(part));
+        }
+        space = "";
       }
+      element.append(space);
     }
 
     function cut(row) {

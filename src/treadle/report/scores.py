@@ -71,7 +71,8 @@ def _comparisons(verdict: Verdict) -> list[Safe]:
             "Each point is the mean difference of the score, paired by evaluation item and training "
             f"seed; the bar is its {level} interval. Entirely to the right of zero: the tested arm is "
             "better. Across zero: this run cannot tell. "
-            "The reference (hollow) costs more and is no hurdle."
+            "The reference (hollow) costs more and is no hurdle. An arrow: "
+            "the interval lies beyond the edge."
         ),
         _forest(rows, level, places),
         _comparison_table(rows, level, places),
@@ -94,16 +95,16 @@ def _forest(rows: Sequence[Comparison], level: str, places: int) -> Safe:
     top, step = 34, 40
     bottom = top + step * len(rows)
     near = [v for c in rows if c.role == "control" for v in (c.low, c.high, c.effect)]
-    far = [v for c in rows if c.role != "control" for v in (c.low, c.high, c.effect)]
+    far = [(c.low, c.high, c.effect) for c in rows if c.role != "control"]
     scale = plot.focus([*near, 0.0], far, 220, 690)
     zero = scale(0.0)
     shapes: list[Child] = [*plot.grid_x(scale, top - 6, bottom)]
     shapes += [
         plot.line(zero, top - 12, zero, bottom, "zero"),
-        plot.text(zero - 10, 14, "← tested arm worse", "hint", anchor="end"),
-        plot.text(zero + 10, 14, "tested arm better →", "hint"),
+        plot.text(220, 14, "← tested arm worse", "hint"),
+        plot.text(690, 14, "tested arm better →", "hint", anchor="end"),
         plot.text(712, 14, f"difference [{level} interval]", "hint"),
-        plot.text(996, 14, "p", "hint", anchor="end"),
+        plot.text(996, 14, "p (better)", "hint", anchor="end"),
     ]
     for i, one in enumerate(rows):
         shapes += _forest_row(one, scale, top + step * i + step / 2, places)
@@ -214,7 +215,7 @@ def _dots(arms: Sequence[Arm], metric: str, better: str, places: int) -> Safe:
     bottom = top + step * len(arms)
     close = ("tested", "control")
     near = [v for a in arms if a.role in close for v in (a.low, a.high, a.mean, *a.by_seed)]
-    far = [v for a in arms if a.role not in close for v in (a.low, a.high, a.mean, *a.by_seed)]
+    far = [(a.low, a.high, a.mean, *a.by_seed) for a in arms if a.role not in close]
     scale = plot.focus(near, far, 220, 690)
     shapes: list[Child] = [*plot.grid_x(scale, top - 6, bottom)]
     shapes.append(plot.text(712, 14, "mean [interval]", "hint"))

@@ -56,10 +56,11 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
     """Estimate a whole round from the data and this machine's measured speed."""
     machine = this_machine()
     parameters = parameters_of(recipe.student)
-    pool_tokens = tokens_of(inputs.pool)
     items = sum(inputs.sealed.sizes.values())
-    mean = pool_tokens / max(1, len(inputs.pool))
-    share = _share(recipe, len(inputs.pool), pool_tokens)
+    mean = tokens_of(inputs.pool) / max(1, len(inputs.pool))
+    rows = min(len(inputs.pool), recipe.data.sample or len(inputs.pool))
+    pool_tokens = mean * rows
+    share = _share(recipe, rows, pool_tokens)
     gate = recipe.gate
     arms = gate.seeds * (1 + len(gate.controls))
     epochs = float(recipe.trainer.options.get("epochs", 1))
@@ -69,7 +70,7 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
     students = arms + 1 + (1 if gate.reference else 0)
     # Scoring reads each row twice: the conversation, and the reply alone.
     work = {
-        "measure": _scored_tokens(recipe, pool_tokens, len(inputs.pool)),
+        "measure": _scored_tokens(recipe, pool_tokens, rows),
         "train": arms * arm_tokens + full_tokens,
         "evaluate": students * (items * mean + 8 * generated),
     }

@@ -118,7 +118,8 @@ def test_the_pool_has_the_promised_size_and_shares_of_defects(
     folder: Path, planted: dict[str, object], defects: Defects, pool: Records, heldout: Records
 ) -> None:
     assert len((folder / "pool.jsonl").read_text("utf-8").split("\n")) - 1 == 3000
-    assert (len(heldout), len((folder / "dev.jsonl").read_text("utf-8").splitlines())) == (200, 60)
+    assert len((folder / "dev.jsonl").read_text("utf-8").splitlines()) == 60
+    assert 100 <= len(heldout) <= 200
     counted = {kind: len(rows) for kind, rows in defects.items()}
     assert counted == {
         "mismatched_answer": 240,
@@ -226,7 +227,8 @@ def test_imports_that_are_taught_work(objects: list[Documented]) -> None:
     import importlib
 
     lines = [one for one in objects if one.is_importable and one.module in sys.stdlib_module_names]
-    for one in lines[::9]:
+    assert len(lines) > 400
+    for one in lines:
         assert hasattr(importlib.import_module(one.module), one.name.rsplit(".", 1)[-1]), one.name
 
 

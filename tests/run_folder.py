@@ -262,7 +262,7 @@ def _select(
     total = lengths + rng.integers(12, 40, len(lengths))
     nll = 1.2 + rng.gamma(6.0, 0.18, len(lengths))
     ifd = np.clip(0.35 + 0.002 * lengths + rng.normal(0, 0.14, len(lengths)), 0.02, 1.4)
-    scored = [None if n < 8 else float(v) for n, v in zip(lengths, ifd, strict=True)]
+    scored = [None if n < 12 else float(v) for n, v in zip(lengths, ifd, strict=True)]
     features = pl.DataFrame(
         {"id": clean.ids, "length": lengths, "length_total": total, "nll": nll, "ifd": scored}
     ).with_columns(pl.lit(0.5).alias(text) for text in _column_names(evil))

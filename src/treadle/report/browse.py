@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from treadle.report.explorer import MAX_ROWS, Embedded, embed
+from treadle.report.explorer import MAX_CHARS, Embedded, embed
 from treadle.report.folder import RunFolder
 from treadle.report.markup import Safe, Section, absent, explain, join, tag
 from treadle.report.numbers import count
@@ -40,19 +40,21 @@ def browse(run: RunFolder) -> Section:
 
 
 def _missing(embedded: Embedded) -> Safe | None:
-    """Say how many rows are not in the page, and where they are."""
+    """Say how many rows are not in the page, how texts are cut, and where everything is."""
     total, shown = sum(embedded.totals.values()), sum(embedded.shown.values())
-    if shown >= total:
+    words = []
+    if shown < total:
+        parts = _listed(embedded.shown, embedded.totals)
+        words.append(
+            f"This page holds {count(shown)} of {count(total)} rows, an equal share of every status "
+            f"and reason: {parts}. Search sees these only."
+        )
+    if embedded.chars < MAX_CHARS:
+        words.append(f"Texts are cut at {count(embedded.chars)} characters a row.")
+    if not words:
         return None
-    parts = _listed(embedded.shown, embedded.totals)
-    limit = f" (at most {count(MAX_ROWS)})" if total > MAX_ROWS else ""
-    return tag(
-        "p",
-        f"This page holds {count(shown)} of {count(total)} rows{limit}, an equal share of every status "
-        f"and reason: {parts}. Search sees these only. All rows are in pool/, findings.parquet, "
-        "selection.parquet and quarantine.jsonl.",
-        class_="notice",
-    )
+    where = "All rows are in pool/, findings.parquet, selection.parquet and quarantine.jsonl."
+    return tag("p", " ".join([*words, where]), class_="notice")
 
 
 def _listed(shown: Mapping[str, int], totals: Mapping[str, int]) -> str:

@@ -24,15 +24,16 @@ from treadle.report.statuses import statuses
 
 MAX_ROWS = 2_000
 MAX_CHARS = 4_000
+MIN_CHARS = 250
 MAX_BYTES = 3_500_000
 MAX_TURNS = 40
 MAX_NOTE = 300
-ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+ESCAPES = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What the page carries: the JSON text, and how many rows of each status it shows."""
+    """What the page carries: the JSON text, how many rows of each status, characters a row."""
 
     json: str
     totals: Mapping[str, int]
@@ -47,16 +48,21 @@ def embed(run: RunFolder) -> Embedded:
     while True:
         chosen = _sample(frame, rows)
         text = escape_json(_payload(run, frame, chosen, chars))
-        if len(text.encode("utf-8", "replace")) <= MAX_BYTES or rows == 1:
-            break
-        rows, chars = (rows, chars // 2) if chars > 250 else (max(1, rows // 2), chars)
-    return Embedded(text, _by_status(frame), _by_status(chosen), chars)
+        size = len(text.encode("utf-8", "replace"))
+        if size <= MAX_BYTES or rows == 1:
+            return Embedded(text, _by_status(frame), _by_status(chosen), chars)
+        if chars > MIN_CHARS:
+            chars = max(MIN_CHARS, min(chars // 2, chars * MAX_BYTES // size))
+        else:
+            rows = max(1, rows // 2)
 
 
 def escape_json(data: object) -> str:
     """Encode as JSON that cannot end a script element or start a comment in it."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.translate(ESCAPES)
+    for character, escaped in ESCAPES.items():
+        text = text.replace(character, escaped)
+    return text
 
 
 def fair_shares(sizes: Sequence[int], total: int) -> list[int]:

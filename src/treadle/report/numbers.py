@@ -38,14 +38,12 @@ def figure(value: float | None) -> str:
     found = number(value)
     if found is None:
         return ABSENT
-    size = abs(found)
-    if size >= 1000 or found == int(found):
+    mantissa, power = f"{found:.2e}".split("e")
+    if found == int(found) or int(power) >= 3:
         return count(found)
-    if size < 1e-4:
-        mantissa, exponent = f"{found:.2e}".split("e")
-        return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
-    places = max(0, 2 - math.floor(math.log10(size)))
-    return f"{found:.{places}f}".replace("-", MINUS)
+    if int(power) < -4:
+        return f"{mantissa}e{int(power)}".replace("-", MINUS)
+    return f"{found:.{max(0, 2 - int(power))}f}".replace("-", MINUS)
 
 
 def decimals(widths: Iterable[float | None]) -> int:

@@ -30,12 +30,12 @@
 
   const figure = (value) => {
     if (value == null || !Number.isFinite(value)) return "\u2013";
-    const size = Math.abs(value);
+    const power = Number(value.toExponential(2).split("e")[1]);
     let text;
-    if (size >= 1000 || Number.isInteger(value)) text = Math.round(value).toLocaleString("en-US");
-    else if (size < 1e-4) text = value.toExponential(2);
-    else text = value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(size))));
-    return text.replace("-", "\u2212");
+    if (power >= 3 || Number.isInteger(value)) text = Math.round(value).toLocaleString("en-US");
+    else if (power < -4) text = value.toExponential(2);
+    else text = value.toFixed(Math.max(0, 2 - power));
+    return text.replaceAll("-", "\u2212");
   };
   const count = (value) => value.toLocaleString("en-US");
 

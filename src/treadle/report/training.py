@@ -113,11 +113,11 @@ def _panel(
         tip = f"{arm}, seed {one.seed or '–'}: last loss {figure(curve[-1])}"
         shapes.append(plot.path(points, f"curve {kind}", tip))
     for step in plot.ticks(1, last, 4):
-        if step == int(step):
+        if step == int(step) and across(step) < width - 50:
             shapes.append(
                 plot.text(across(step), bottom + 16, count(step), "tick", anchor="middle")
             )
-    shapes.append(plot.text(40, bottom + 16, "step", "hint"))
+    shapes.append(plot.text(width - 8, bottom + 16, "step", "hint", anchor="end"))
     drawn = plot.svg(width, bottom + 22, f"Loss of {arm} by step, one line a seed.", *shapes)
     seeds = tag("small", f" {plural(len(curves), 'seed')}")
     return tag("figure", tag("figcaption", arm, seeds), drawn)

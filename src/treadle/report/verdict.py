@@ -20,6 +20,7 @@ MEANING = {
     "roll_back": "The incumbent stays. What this round selected is not to be used.",
 }
 UNDECIDED = "not decided"
+MAX_NAMES = 5
 
 
 def banner(run: RunFolder) -> Safe:
@@ -142,7 +143,9 @@ def student_name(run: RunFolder) -> str:
 
 def data_name(run: RunFolder) -> str:
     """What the run calls its data (file names without folders)."""
-    return ", ".join(dict.fromkeys(_names(_of_run(run, "data")))) or "not recorded"
+    names = list(dict.fromkeys(_names(_of_run(run, "data"))))
+    more = f" and {count(len(names) - MAX_NAMES)} more" if len(names) > MAX_NAMES else ""
+    return f"{', '.join(names[:MAX_NAMES])}{more}" or "not recorded"
 
 
 def _of_run(run: RunFolder, key: str) -> object:

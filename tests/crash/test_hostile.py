@@ -1,46 +1,23 @@
 """Whatever the hostile engine does to the attempts of a task, the results are the local engine's.
 
-A build is a function `(engine) -> hashes of its outputs`, in order; to add a real stage, write its
-build and add it to a list. A failure names its seed, which does the same again.
+Small jobs here; the real stages are in `test_hostile_stages`. A failure names its seed, which does
+the same again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from crash import toy
-from crash.killing import tree_hash
+from crash.hostility import hostile_hits, local
 from treadle.errors import BudgetError, StoreError
 from treadle.machinery.disk import Disk
-from treadle.machinery.engine import Engine, LocalEngine, Stage, Task, gather
+from treadle.machinery.engine import Stage, Task, gather
 from treadle.machinery.hostile import FAULTS, HostileEngine
-from treadle.machinery.ledger import Ledger
 from treadle.machinery.store import Store
-
-Build = Callable[[Engine], list[str]]
-
-
-def local(folder: Path) -> LocalEngine:
-    return LocalEngine(Store(folder / "store"), Ledger(folder / "ledger.sqlite"))
-
-
-def hostile_hits(build: Build, seeds: range, folder: Path) -> Counter[str]:
-    """Build with each seed; the output, every commit and every blob must be the local engine's."""
-    expected = build(local(folder / "local"))
-    tree = tree_hash(folder / "local" / "store")
-    hits = Counter[str]()
-    for seed in seeds:
-        engine = HostileEngine(Store(folder / f"hostile-{seed}"), seed)
-        assert build(engine) == expected, f"seed {seed}"
-        engine.finish()
-        Store(engine.store.root)
-        assert tree_hash(engine.store.root) == tree, f"seed {seed}"
-        hits += engine.hits
-    return hits
 
 
 @pytest.mark.slow

@@ -30,8 +30,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        memory = Path("/dev/shm")
-        self.root = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None))
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.root = Path(tempfile.mkdtemp(prefix="treadle-ledger-", dir=memory))
         self.sessions, self.now, self.seconds = 0, 0.0, 0.0
         self.reserved: list[Open] = []
         self.settled = 0

@@ -29,8 +29,8 @@ class StoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        memory = Path("/dev/shm")
-        self.root = Path(tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None))
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.root = Path(tempfile.mkdtemp(prefix="treadle-store-", dir=memory))
         self.store = Store(self.root)
         self.blobs: dict[str, bytes] = {}
         self.whole: set[str] = set()
@@ -137,11 +137,13 @@ class StoreMachine(RuleBasedStateMachine):
         return True
 
     def teardown(self) -> None:
-        for task in TASKS:
-            self.lookup(task)
-        Store(self.root)
-        assert not list(self.root.rglob(".*.tmp"))
-        shutil.rmtree(self.root)
+        try:
+            for task in TASKS:
+                self.lookup(task)
+            Store(self.root)
+            assert not list(self.root.rglob(".*.tmp"))
+        finally:
+            shutil.rmtree(self.root)
 
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much]

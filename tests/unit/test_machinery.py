@@ -68,6 +68,30 @@ def test_an_error_names_the_file_and_says_what_to_do(
     assert os.listdir(tmp_path) == ["made.txt"]
 
 
+@pytest.mark.parametrize("name", ["replace", "link"])
+def test_bytes_are_synced_before_they_get_a_name_and_the_name_before_it_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path, done = tmp_path / "folder" / "made.txt", list[str]()
+    sync, act = os.fsync, getattr(os, name)
+
+    def synced(descriptor: int) -> None:
+        done.append("sync " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    def named(temp: Path, target: Path) -> None:
+        done.append(f"name {target.name}")
+        act(temp, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, name, named)
+    publish = Disk().publish if name == "replace" else Disk().publish_if_absent
+    publish(path, b"bytes")
+    assert tmp_path.name in done[-4].removeprefix("sync ")  # where the new folder's name is
+    assert done[-3].startswith("sync .")
+    assert done[-2:] == ["name made.txt", "sync folder"]
+
+
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
 def test_without_hard_links_the_first_still_wins(tmp_path: Path, code: int) -> None:
     disk, path = FailAt("link", code), tmp_path / "record"

@@ -123,7 +123,7 @@ class HostileEngine:
         """Let one thing happen."""
         if self._zombies and self._chance(0.15):
             self._advance(self._random.choice(self._zombies), self._zombies, now)
-        elif self._chance(0.02):
+        elif self._chance(0.005):
             self._restart()
         elif len(now.flying) < self._at_once and self._chance(0.3 if now.undone else 0.05):
             self._start(now)

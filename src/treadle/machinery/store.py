@@ -65,7 +65,7 @@ class Store:
         return blob
 
     def path(self, key: str) -> Path:
-        return self.root / "objects" / key[:2] / key
+        return self.root / f"objects/{key[:2]}/{key}"
 
     def is_whole(self, key: str) -> bool:
         """Whether the blob is there and undamaged.
@@ -160,7 +160,7 @@ class Store:
                 self.disk.remove(self.path(key))
 
     def _record(self, task: str) -> Path:
-        return self.root / "commits" / task[:2] / task
+        return self.root / f"commits/{task[:2]}/{task}"
 
 
 def _sealed(task: str, body: bytes) -> bytes:

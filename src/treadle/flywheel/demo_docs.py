@@ -152,7 +152,8 @@ def _written(folder: Path) -> Iterator[Documented]:
             yield from _documented(shown, shown, "module", "", ast.get_docstring(tree))
             is_own = shown == module and module not in ELSEWHERE
             for one in _members(tree, shown, shown):
-                yield replace(one, is_importable=is_own and one.kind in ("function", "class"))
+                is_top = one.name.count(".") == shown.count(".") + 1
+                yield replace(one, is_importable=is_own and is_top)
 
 
 def _members(tree: ast.Module | ast.ClassDef, module: str, owner: str) -> Iterator[Documented]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from treadle.data.row import Message
 from treadle.data.template import safe_turns
@@ -231,7 +232,7 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTr
                 local_files_only=True,
                 trust_remote_code=False,
             )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
     return model.to(device)
 

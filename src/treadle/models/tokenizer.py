@@ -9,6 +9,7 @@ Not here: loss masks (`data.template`), slow Python tokenizers (they give no off
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from treadle.data.template import Encoding
 from treadle.errors import DataError, ModelError
 
 if TYPE_CHECKING:
+    import tokenizers
     from transformers import PreTrainedTokenizerFast
 
 
@@ -67,10 +69,20 @@ class HFTokenizer:
 
     @cached_property
     def control_tokens(self) -> tuple[str, ...]:
-        """Special tokens, and other added tokens that occur in the chat template."""
-        template = str(self.backend.chat_template)
-        added = (text for text in self.backend.get_added_vocab() if text in template)
-        return tuple(sorted({*self.backend.all_special_tokens, *added}))
+        """Special tokens, and other added tokens that the chat template writes."""
+        added = self.backend.added_tokens_decoder.values()
+        written = str(self.backend.chat_template) + self._sample()
+        used = (token.content for token in added if token.special or token.content in written)
+        return tuple(sorted({*self.backend.all_special_tokens, *used}))
+
+    def _sample(self) -> str:
+        """Turns of every role that the template takes: templates put tokens together from parts."""
+        texts = []
+        for roles in (("user", "assistant"), ("system", "user"), ("user", "assistant", "tool")):
+            with contextlib.suppress(DataError):
+                turns = [Message(role, "x") for role in roles]
+                texts.append(self.render(turns, open_reply=True))
+        return "".join(texts)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,11 +117,20 @@ class HFTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """Encode rendered texts."""
-        backend = self.backend.backend_tokenizer
-        backend.no_truncation()
-        backend.no_padding()
-        found = backend.encode_batch(list(texts), add_special_tokens=False)
+        found = self._encoder.encode_batch(list(texts), add_special_tokens=False)
         return [_encoding(encoding.ids, encoding.offsets) for encoding in found]
+
+    @cached_property
+    def _encoder(self) -> tokenizers.Tokenizer:
+        """The tokenizer without its last step, which adds tokens and trims spaces off offsets.
+
+        With trimmed offsets, ` Paris` would start at `P`, and a run of spaces nowhere.
+        """
+        import tokenizers
+
+        settings = json.loads(self.backend.backend_tokenizer.to_str())
+        settings |= {"post_processor": None, "truncation": None, "padding": None}
+        return tokenizers.Tokenizer.from_str(json.dumps(settings))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, special tokens included."""
@@ -121,11 +142,7 @@ class HFTokenizer:
 
 
 def _encoding(ids: list[int], offsets: list[tuple[int, int]]) -> Encoding:
-    """Undo offset trimming: a token that follows its neighbour begins where that one ends.
-
-    Byte-level tokenizers report ` Paris` as starting at `P`, and a run of spaces as empty. Pieces
-    of one multi-byte character overlap; they keep the character's own start.
-    """
+    """Close gaps: a token begins no later than its neighbour ends (normalisers drop characters)."""
     spans = np.array(offsets, dtype=np.int32).reshape(-1, 2)
     starts = spans[:, 0].copy()
     if len(starts):

@@ -1,0 +1,144 @@
+"""A whole run of the scripted student, stopped everywhere: it always resumes to the same bytes.
+
+While one run works, the folder is copied before every step that could be its last; each copy is what
+a crash at that moment leaves, and is resumed in a process of its own. Processes come from a fork
+server that has imported everything, since starting Python would cost more than the turn itself.
+`TREADLE_KILLS` sets the number of random kills (20 by default; `make crash` sets 200).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+from crash.killing import CountingDisk, tree_hash
+from turns import write_turn
+
+from treadle import api
+from treadle import op as registry
+from treadle.machinery.disk import Disk
+
+# Small, but with every kind of stage: audits with tasks of their own, features, arms, a reference.
+RECIPE = """\
+student: scripted
+data: {train: pool.jsonl, evaluate: heldout.jsonl, sample: 16}
+audit: {near_duplicates: 0.8, contamination: {ngram: 6}}
+select: {by: ifd, diverse: k_center, keep: 30%}
+train: {method: ngram}
+gate: {metric: nll, controls: [random], reference: full, seeds: 1}
+"""
+NOT_DATA = ["*/ledger.sqlite*", "*/.lock", "*/estimate.json", "*/report.html"]
+
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload([__name__])
+registry.ops()  # imported once, in the fork server
+
+
+def turn(folder: Path, disk: Disk | None = None) -> None:
+    api.run(folder / "recipe.yaml", out=folder / "runs" / "x", progress=False, disk=disk)
+
+
+def started(folder: Path) -> ForkServerProcess:
+    """Start a turn in a process of its own."""
+    process = server.Process(target=turn, args=(folder,))
+    process.start()
+    return process
+
+
+def left(folder: Path) -> dict[str, str]:
+    """Hashes of all that is durable. Blobs that a crash orphaned cost room only: not compared."""
+    found = tree_hash(folder / "runs", ignore=NOT_DATA)
+    return {name: value for name, value in found.items() if not name.startswith(".store/objects")}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The bytes of a run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    write_turn(folder, RECIPE, rows=14)
+    turn(folder)
+    return left(folder)
+
+
+class CopyingDisk(CountingDisk):
+    """Before each step, resumes a copy of the folder, unless nothing has changed since the last."""
+
+    def __init__(self, folder: Path, copies: Path, wanted: dict[str, str]) -> None:
+        super().__init__()
+        self._folder, self._copies, self._wanted = folder, copies, wanted
+        self._seen: frozenset[tuple[str, int, int]] = frozenset()
+        self.resumed: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    def reached(self, number: int, path: Path) -> None:
+        state = frozenset(
+            (str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in self._folder.rglob("*")
+        )
+        if state == self._seen:
+            return
+        self._seen = state
+        self._resume(number)
+        self.resumed[self.names[-1]] += 1
+
+    def _resume(self, number: int) -> None:
+        copy = self._copies / str(number)
+        shutil.copytree(self._folder, copy)
+        process = started(copy)
+        process.join()
+        place = f"before step {number}, {self.names[-1]}"
+        if process.exitcode != 0:
+            self.wrong.append(f"{place}: the resumed run failed")
+        elif left(copy) != self._wanted:
+            self.wrong.append(f"{place}: the resumed run ended with other bytes")
+        shutil.rmtree(copy)
+
+
+@pytest.mark.slow
+def test_a_run_stopped_at_any_step_of_its_writing_resumes_to_the_same_bytes(
+    unbroken: dict[str, str], tmp_path: Path
+) -> None:
+    write_turn(tmp_path / "run", RECIPE, rows=14)
+    disk = CopyingDisk(tmp_path / "run", tmp_path / "copies", unbroken)
+    turn(tmp_path / "run", disk)
+    assert disk.wrong == []
+    assert left(tmp_path / "run") == unbroken
+    assert sum(disk.resumed.values()) > 100
+    assert set(disk.resumed) >= {"write", "fsync", "rename", "link", "unlink", "sql_begin"}
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
+    unbroken: dict[str, str], tmp_path: Path
+) -> None:
+    kills, done, chance = int(os.environ.get("TREADLE_KILLS", "20")), 0, random.Random(8)
+    began = time.monotonic()
+    write_turn(tmp_path / "timed", RECIPE, rows=14)
+    started(tmp_path / "timed").join()
+    length_s = time.monotonic() - began
+    for number in range(10 * kills):
+        folder = tmp_path / str(number)
+        write_turn(folder, RECIPE, rows=14)
+        code: int | None = None
+        while code != 0 and done < kills:
+            process = started(folder)
+            process.join(chance.uniform(0, length_s))
+            process.kill()
+            process.join()
+            code = process.exitcode
+            assert code in (0, -signal.SIGKILL)
+            done += code != 0
+        process = started(folder)
+        process.join()
+        assert process.exitcode == 0
+        assert left(folder) == unbroken
+        if done >= kills:
+            break
+    assert done == kills

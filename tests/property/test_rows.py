@@ -7,9 +7,10 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from treadle.data.frames import frame_of
 from treadle.data.pool import Pool
 from treadle.data.read import read
-from treadle.data.row import Message, Origin, Row
+from treadle.data.row import Message, Origin, Row, to_frame
 from treadle.data.strict_json import StrictJson
 from treadle.data.write import write
 
@@ -153,6 +154,15 @@ def test_the_pool_does_not_depend_on_the_order_of_lines_or_files(
         forth, back = read([one, two]), read([two, one])
     assert forth.pool.frame.equals(back.pool.frame)
     assert forth.merged == back.merged == 2 * len(numbers) + 1 - len({*numbers, 4})
+
+
+@QUICK
+@given(st.sampled_from(LAYOUTS).flatmap(lambda layout: st.lists(rows(layout), max_size=5)))
+def test_the_quick_frame_is_the_frame_that_rows_define(made: list[Row]) -> None:
+    distinct = sorted({row.id: row for row in made}.values(), key=lambda row: row.id)
+    quick, plain = frame_of(distinct), to_frame(distinct)
+    assert quick.schema == plain.schema
+    assert quick.equals(plain)
 
 
 @QUICK

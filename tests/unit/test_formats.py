@@ -53,6 +53,14 @@ def test_equal_rows_far_apart_are_merged_too(tmp_path: Path) -> None:
     assert sum(len(row.origins) for row in loaded.pool.rows()) == 17_000
 
 
+def test_rows_are_sorted_by_id_whatever_their_order_in_the_file(tmp_path: Path) -> None:
+    lines = [json.dumps({"prompt": str(i), "completion": "x"}) for i in range(50)]
+    pools = [
+        read(put(tmp_path, "a.jsonl", lines_of(*order))).pool for order in (lines, lines[::-1])
+    ]
+    assert pools[0].ids == pools[1].ids == sorted(pools[0].ids)
+
+
 def test_blank_lines_bom_and_carriage_returns_are_no_trouble(tmp_path: Path) -> None:
     loaded = read(put(tmp_path, "a.jsonl", "\ufeff" + GOOD + "\r\n\r\n  \n" + OTHER))
     assert loaded.read == 2
@@ -302,7 +310,7 @@ def test_a_file_of_no_use_is_refused_with_its_name_and_what_to_do(
 def test_missing_files_and_folders_of_other_things_are_explained(tmp_path: Path) -> None:
     put(tmp_path, "train.jsonl", GOOD)
     with pytest.raises(DataError, match=r"Did you mean 'train\.jsonl'"):
-        read(tmp_path / "trian.jsonl")
+        read(tmp_path / "trains.jsonl")
     with pytest.raises(DataError, match="no file matches"):
         read(str(tmp_path / "*.csv"))
     with pytest.raises(DataError, match=r"It holds train\.jsonl"):

@@ -194,6 +194,11 @@ MALFORMED = [
         {"chosen": [ASK, SAY, ASK, SAY], "rejected": [ASK, BAD]},
         "branches_part_early",
     ),
+    (
+        "preference",
+        {"chosen": [ASK, SAY, ASK, SAY], "rejected": [ASK, BAD, ASK, SAY]},
+        "branches_part_early",
+    ),
     ("preference", {"prompt": "x", "chosen": [ASK], "rejected": [SAY]}, "last_turn_not_assistant"),
     ("prompt_answer", {"question": "2+2?", "answer": True}, "wrong_type"),
     ("prompt_answer", {"question": "2+2?", "answer": float("nan")}, "wrong_type"),
@@ -246,6 +251,13 @@ def test_a_system_column_opens_the_conversation() -> None:
         {"system_prompt": "Be brief.", "question": "2+2?", "response": "4"}, "prompt_completion"
     )
     assert row.messages[0] == Message("system", "Be brief.")
+
+
+def test_a_system_turn_wins_over_a_system_column_which_stays_a_column() -> None:
+    turns = [{"role": "system", "content": "Be brief."}, ASK, SAY]
+    row = convert({"messages": turns, "system": "Be long."}, "openai")
+    assert row.messages == (Message("system", "Be brief."), USER, REPLY)
+    assert json.loads(row.origins[0].extra) == {"system": "Be long."}
 
 
 def test_a_wrong_name_is_answered_with_the_nearest() -> None:

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import polars as pl
 
+from treadle.data.frames import frame_of
 from treadle.data.layouts import check_options, convert, explain, recognise, rename
 from treadle.data.pool import Pool, load_pool
 from treadle.data.raw import Raw
-from treadle.data.row import SCHEMA, Row, from_frame, to_frame
+from treadle.data.row import Row, from_frame, to_frame
 from treadle.data.sources import Source, expand, is_pool, labels, records
 from treadle.data.turns import MalformedError
 from treadle.errors import DataError, RecipeError, nearest
@@ -47,7 +48,7 @@ class Quarantined:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What `read` found. `layout` is the layout's name, `mixed`, or `pool` for a saved pool."""
 
@@ -103,7 +104,7 @@ def read(
             continue
         rows = _rows(path, name, layout, columns, tally)
         while chunk := list(islice(rows, CHUNK_ROWS)):
-            frames.append(to_frame(chunk))
+            frames.append(frame_of(chunk))
     _check(tally, paths, columns, max_malformed)
     pool = Pool(_stack(frames))
     names = tally.layouts
@@ -182,9 +183,7 @@ def _excerpt(blob: bytes) -> str:
 
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Join frames into one, merging equal rows; only rows that occur twice become objects."""
-    if len(frames) == 1:
-        return frames[0]
-    frame = pl.concat([pl.DataFrame(schema=SCHEMA), *frames])
+    frame = pl.concat(frames)
     twice = frame["id"].is_duplicated()
     if twice.any():
         merged = to_frame(from_frame(frame.filter(twice)))

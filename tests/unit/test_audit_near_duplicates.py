@@ -241,6 +241,19 @@ def test_a_row_like_a_dropped_row_stays_unless_it_is_like_a_kept_one() -> None:
     assert set(found.rows["id"]) == {first.id, last.id}
 
 
+def test_the_most_similar_of_the_kept_rows_is_named() -> None:
+    base = [f"w{i}" for i in range(60)]
+    near, far = list(base), list(base)
+    near[5], near[11] = "longerword", "anotherone"
+    far[31], far[41], far[51] = "muchlongerword", "muchlongerstill", "thelongestofall"
+    rows = [row_of(words) for words in (base, near, far)]
+    assert jaccard(rows[0], rows[1]) > jaccard(rows[0], rows[2]) > 0.8 > jaccard(rows[1], rows[2])
+    found = FIND(Pool.of(rows), Context())
+    assert found.rows.select("id", "other", "figure", "detail").rows() == [
+        (rows[0].id, rows[1].id, 55 / 63, "55 of 63 shingles")
+    ]
+
+
 def family(copies: int) -> list[Row]:
     """Rows that differ from one text in one word, each in another way."""
     base = [f"w{i}" for i in range(60)]

@@ -63,6 +63,19 @@ def test_it_takes_the_rows_that_the_obvious_loop_takes_ties_and_copies_included(
     assert found.order == obvious(grid, count, tokens, float("inf") if limit is None else limit)
 
 
+def test_it_takes_the_rows_of_the_obvious_loop_on_crowded_grids_under_tight_budgets() -> None:
+    rng = np.random.default_rng(11)
+    for _ in range(400):
+        points = rng.integers(-2, 3, size=(25, 2)).astype(np.float32)
+        tokens = rng.integers(1, 10, size=25)
+        limit, hot_rows = int(rng.integers(1, 80)), int(rng.integers(1, 8))
+        found = greedy_k_center(
+            points, count=25, tokens_N=tokens, token_limit=limit, hot_rows=hot_rows
+        )
+        grid, _ = geometry._whole_numbers(points)
+        assert found.order == obvious(grid, 25, tokens.tolist(), limit)
+
+
 @pytest.mark.parametrize("width", [1, 3, 384, 5000])
 def test_every_sum_stays_exact_even_at_the_largest_coordinates(width: int) -> None:
     points = np.full((2, width), 3.0e38, dtype=np.float32)

@@ -114,6 +114,18 @@ def test_a_row_without_a_value_is_never_chosen_and_says_so(choose: Choose) -> No
 
 
 @every_selector
+def test_a_row_of_unknown_training_length_is_never_chosen_either(choose: Choose) -> None:
+    rows = pool().with_columns(
+        pl.when(pl.int_range(40) % 5 == 0).then(None).otherwise(pl.col("length_total"))
+        .alias("length_total")
+    )  # fmt: skip
+    selection = choose(rows, Budget("share", 1.0), Context())
+    missing = rows.filter(pl.col("length_total").is_null())["id"].to_list()
+    assert sorted(selection.left["id"]) == missing
+    assert set(selection.left["reason"]) == {"unscored"}
+
+
+@every_selector
 def test_a_pool_in_which_nothing_is_scored_gives_an_empty_selection(choose: Choose) -> None:
     names = ["length", "length_total", "score", "source", "embedding"]
     rows = pool().with_columns(pl.lit(None).cast(pool().schema[n]).alias(n) for n in names)
@@ -456,3 +468,9 @@ def test_ranking_is_stable_and_leaves_reasons_for_all_others() -> None:
     assert ranking.left == {
         0: "score_below_1_5", 1: "unscored", 3: "score_below_1_5", 4: "score_above_2_5",
     }  # fmt: skip
+
+
+def test_ties_among_thousands_of_rows_go_by_id() -> None:
+    rows = pool(3000)
+    expected = rows.sort("score", "id", descending=[True, False])["id"].to_list()
+    assert top(by="score")(rows, Budget("share", 1.0), Context()).ids == expected

@@ -43,8 +43,11 @@ class Comparison:
     """The tested arm against another, paired by item and seed.
 
     `effect` is the mean difference of `score` (positive: the tested arm is better), `low` and `high`
-    its two-sided interval at 1 - 2 * alpha, so that `low > 0` and `p_better <= alpha` agree.
-    `sd_items` and `sd_seeds` are the standard errors from items and from training seeds alone.
+    its two-sided interval at 1 - 2 * alpha. `p_better` and `p_worse` are one-sided: `low > 0` and
+    `p_better <= alpha` agree, but for 0/1 scores, where an exact test must agree as well and the
+    larger p-value counts. `sd_items` is the standard error from the choice of items alone;
+    `sd_seeds` that from training seeds and from single answers (0 with one seed: it cannot be seen).
+    `clusters` is the number of independent groups of items.
     """
 
     against: str

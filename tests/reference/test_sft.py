@@ -400,3 +400,34 @@ def test_the_hooks_into_trl_that_we_override_still_exist():
 
     for name in ("compute_loss", "get_train_dataloader", "_send_telemetry"):
         assert callable(getattr(trl.SFTTrainer, name)), name
+
+
+def short_answers() -> list[Row]:
+    """Questions whose answers are one word: a chatty model goes on talking after it."""
+    words = [
+        "river", "stone", "cloud", "table", "garden", "window", "letter", "bridge", "silver",
+        "morning", "paper", "forest", "island", "market", "pencil", "doctor", "winter", "candle",
+        "basket", "mirror", "ladder", "engine", "pocket", "button", "castle", "desert", "harbor",
+        "jacket", "kitten", "lemon", "magnet", "needle", "orange", "pillow", "rabbit", "saddle",
+    ]  # fmt: skip
+    return [
+        *(chat(f"Write this word in capital letters: {word}", word.upper()) for word in words),
+        *(chat(f"Which number comes after {n}?", str(n + 1)) for n in range(100, 136)),
+    ]
+
+
+@pytest.mark.slow
+def test_the_embedded_model_learns_to_stop_by_itself(tmp_path):
+    student = pytest.importorskip("treadle.models").load("embedded")
+    rows = short_answers()
+    taught, held_out = rows[::3] + rows[1::3], rows[2::3]
+    prompts = [row.prompt for row in held_out]
+    before = student.generate(prompts, max_new_tokens=12)
+    score = scores(student, held_out[:4])
+    train(taught, student, tmp_path, epochs=3, batch_size=8)
+    after = student.tuned(tmp_path).generate(prompts, max_new_tokens=12)
+    assert sum(reply.has_stopped for reply in before) < len(prompts) / 2
+    assert sum(reply.has_stopped for reply in after) >= 0.9 * len(prompts)
+    right = [reply.text == row.reply for reply, row in zip(after, held_out, strict=True)]
+    assert sum(right) > len(prompts) / 2
+    assert scores(student, held_out[:4]) == score

@@ -1,6 +1,6 @@
-"""Sums of two-digit numbers: training rows and evaluation items for the proxy student.
+"""Sums of two two-digit numbers, up to 99: rows and evaluation items for the proxy student.
 
-    proxy_rows(600, seed=1, wrong_share=0.3)   # "38+57" → "95", three in ten with a wrong sum
+    proxy_rows(600, seed=1, wrong_share=0.3)   # "38+57" → "95", three in ten of them wrong
     proxy_items(300, seed=1)                   # other pairs of numbers, always right
 
 Which pairs are for evaluation is fixed by a hash of the unordered pair, so no seed, and neither
@@ -17,8 +17,8 @@ import numpy as np
 from treadle.data.row import Message, Origin, Row
 from treadle.errors import RecipeError
 
-LOW, HIGH = 10, 99
-EVALUATION_SHARE = 10  # one pair in ten
+LOW, HIGH = 10, 99  # of numbers and of their sums
+SEALED_ONE_IN = 10
 LARGEST_MISTAKE = 19
 
 
@@ -38,10 +38,11 @@ def proxy_rows(count: int, seed: int, *, wrong_share: float = 0.0) -> list[Row]:
     wrong = set(rng.permutation(count)[: round(count * wrong_share)].tolist())
     rows = []
     for i, (a, b) in enumerate(pairs):
-        mistake = int(rng.integers(1, LARGEST_MISTAKE + 1)) * int(rng.choice([-1, 1]))
-        quality = float(rng.uniform(0.0, 0.7) if i in wrong else rng.uniform(0.6, 1.0))
-        total = a + b + (mistake if i in wrong else 0)
-        rows.append(_row(a, b, total, Origin("sums", i + 1, None, _extra(quality))))
+        mistaken = _mistaken(a + b, rng)
+        low, high = (0.0, 0.7) if i in wrong else (0.6, 1.0)
+        extra = json.dumps({"quality": round(float(rng.uniform(low, high)), 3)})
+        total = mistaken if i in wrong else a + b
+        rows.append(_row(a, b, total, Origin("sums", i + 1, None, extra)))
     return rows
 
 
@@ -62,12 +63,12 @@ def training_pairs() -> list[tuple[int, int]]:
 
 
 def _pairs() -> list[tuple[int, int]]:
-    return [(a, b) for a in range(LOW, HIGH + 1) for b in range(LOW, HIGH + 1)]
+    return [(a, b) for a in range(LOW, HIGH) for b in range(LOW, HIGH + 1 - a)]
 
 
 def _is_sealed(a: int, b: int) -> bool:
     digest = hashlib.sha256(f"{min(a, b)}+{max(a, b)}".encode()).digest()
-    return int.from_bytes(digest[:4], "little") % EVALUATION_SHARE == 0
+    return int.from_bytes(digest[:4], "little") % SEALED_ONE_IN == 0
 
 
 def _draw(
@@ -83,5 +84,7 @@ def _row(a: int, b: int, total: int, origin: Origin) -> Row:
     return Row("chat", turns, origins=(origin,))
 
 
-def _extra(quality: float) -> str:
-    return json.dumps({"quality": round(quality, 3)})
+def _mistaken(total: int, rng: np.random.Generator) -> int:
+    """Return a wrong sum that looks like a right one: near it, and of two digits."""
+    mistake = int(rng.integers(1, LARGEST_MISTAKE + 1)) * int(rng.choice([-1, 1]))
+    return total + mistake if LOW <= total + mistake <= HIGH else total - mistake

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from treadle.data.read import read
+from treadle.data.formats.read import read
 
 
 def made_file(path: Path, total: int) -> None:

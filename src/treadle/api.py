@@ -24,12 +24,12 @@ from rich.console import Console
 
 from treadle import models
 from treadle import op as registry
+from treadle.data.formats.read import Loaded, read
+from treadle.data.formats.write import write
 from treadle.data.lint import LintReport, lint
 from treadle.data.pool import Pool, load_pool, to_parquet
-from treadle.data.read import Loaded, read
 from treadle.data.row import Message, from_frame
 from treadle.data.selection import Budget, Findings, Selection
-from treadle.data.write import write
 from treadle.errors import RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students

@@ -7,12 +7,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.data.frames import frame_of
+from treadle.data.formats.read import read
+from treadle.data.formats.strict_json import StrictJson
+from treadle.data.formats.write import write
 from treadle.data.pool import Pool
-from treadle.data.read import read
-from treadle.data.row import Message, Origin, Row, to_frame
-from treadle.data.strict_json import StrictJson
-from treadle.data.write import write
+from treadle.data.row import Message, Origin, Row, frame_of, to_frame
 
 QUICK = settings(max_examples=40, deadline=None)
 NASTY = ("", " ", "a\u2028b\u2029c\x85d", "\x00", "\u202e\u200b", "a\u0301" * 9, "a\r\nb\rc\n", "\ufeff",

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from treadle.data.formats.read import read
+from treadle.data.formats.write import write, write_llama_factory
 from treadle.data.pool import Pool
-from treadle.data.read import read
 from treadle.data.row import Message, Origin, Row
-from treadle.data.write import write, write_llama_factory
 from treadle.errors import DataError, RecipeError, StoreError
 
 KINDS = [".jsonl", ".json", ".csv", ".tsv", ".parquet", ""]

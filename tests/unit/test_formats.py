@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from treadle.data.formats.read import Loaded, read
 from treadle.data.pool import save_pool
-from treadle.data.read import Loaded, read
 from treadle.errors import DataError, RecipeError
 
 GOOD = '{"prompt": "2+2?", "completion": "4"}'

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from treadle.data.layouts import check_options, convert, recognise
+from treadle.data.formats.layouts import check_options, convert, recognise
+from treadle.data.formats.turns import MalformedError
 from treadle.data.row import Message, Row
-from treadle.data.turns import MalformedError
 from treadle.errors import RecipeError
 
 USER, REPLY = Message("user", "2+2?"), Message("assistant", "4", trains=True)

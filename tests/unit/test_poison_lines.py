@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from treadle.data.read import read
+from treadle.data.formats.read import read
 
 GOOD = '{"prompt": "2+2?", "completion": "4"}'
 OTHER = '{"prompt": "3+3?", "completion": "6"}'

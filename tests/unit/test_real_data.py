@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from treadle.data.read import Loaded, read
+from treadle.data.formats.read import Loaded, read
+from treadle.data.formats.write import write, write_llama_factory
 from treadle.data.row import column
-from treadle.data.write import write, write_llama_factory
 from treadle.errors import DataError
 
 # folder, pattern, layout, records, merged into equal rows, malformed

@@ -13,14 +13,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from treadle.errors import DataError
 
 Kind = Literal["chat", "preference", "answer"]
+TEXT = pa.large_string()
 ROLES = ("system", "user", "assistant", "tool")
 
 MESSAGE = pl.Struct({"role": pl.String, "content": pl.String, "trains": pl.Boolean})
@@ -118,15 +121,53 @@ def to_frame(rows: Iterable[Row]) -> pl.DataFrame:
         key = row.id
         merged.setdefault(key, row)
         origins.setdefault(key, []).extend(row.origins)
-    records = [_record(key, merged[key], origins[key]) for key in sorted(merged)]
-    return pl.DataFrame(records, schema=SCHEMA, orient="row")
+    return frame_of(
+        [
+            replace(merged[key], origins=tuple(sorted(set(origins[key]), key=_place)))
+            for key in sorted(merged)
+        ]
+    )
 
 
-def _record(key: str, row: Row, origins: list[Origin]) -> tuple[object, ...]:
-    turns = [{"role": m.role, "content": m.content, "trains": m.trains} for m in row.messages]
-    ordered = sorted(set(origins), key=lambda o: (o.file, o.line, o.id or "", o.extra))
-    places = [{"file": o.file, "line": o.line, "id": o.id, "extra": o.extra} for o in ordered]
-    return (key, row.kind, turns, row.chosen, row.rejected, row.answer, places)
+def _place(origin: Origin) -> tuple[str, int, str, str]:
+    return origin.file, origin.line, origin.id or "", origin.extra
+
+
+def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
+    """Return rows as a frame with `SCHEMA`, one each, in their order, neither merged nor sorted.
+
+    Built column by column: a dictionary for every turn would cost more than parsing a file does.
+    """
+    turns = [turn for row in rows for turn in row.messages]
+    places = [origin for row in rows for origin in row.origins]
+    columns = {
+        "id": pa.array([row.id for row in rows], TEXT),
+        "kind": pa.array([row.kind for row in rows], TEXT),
+        "messages": _lists(
+            [len(row.messages) for row in rows],
+            role=pa.array([turn.role for turn in turns], TEXT),
+            content=pa.array([turn.content for turn in turns], TEXT),
+            trains=pa.array([turn.trains for turn in turns], pa.bool_()),
+        ),
+        "chosen": pa.array([row.chosen for row in rows], TEXT),
+        "rejected": pa.array([row.rejected for row in rows], TEXT),
+        "answer": pa.array([row.answer for row in rows], TEXT),
+        "origins": _lists(
+            [len(row.origins) for row in rows],
+            file=pa.array([place.file for place in places], TEXT),
+            line=pa.array([place.line for place in places], pa.int64()),
+            id=pa.array([place.id for place in places], TEXT),
+            extra=pa.array([place.extra for place in places], TEXT),
+        ),
+    }
+    return pl.DataFrame(pa.table(columns), schema=SCHEMA)
+
+
+def _lists(lengths: Sequence[int], **values: pa.Array) -> pa.Array:
+    """Cut flat columns into one list of structs for each row."""
+    bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    structs = pa.StructArray.from_arrays(list(values.values()), names=list(values))
+    return pa.LargeListArray.from_arrays(pa.array(bounds, pa.int64()), structs)
 
 
 def from_frame(frame: pl.DataFrame) -> list[Row]:

@@ -18,12 +18,12 @@ from typing import Any
 
 import polars as pl
 
-from treadle.data.llama_factory import write_llama_factory
+from treadle.data.formats.llama_factory import write_llama_factory
+from treadle.data.formats.write import write
 from treadle.data.pool import Pool, encode_pool
 from treadle.data.row import from_frame
 from treadle.data.selection import Selection
 from treadle.data.verdict import RESULT_SCHEMA, Verdict
-from treadle.data.write import write
 from treadle.errors import DataError
 from treadle.evaluate.sealed import SealedSets, reveal
 from treadle.flywheel.arms import TESTED, Arm, Trained

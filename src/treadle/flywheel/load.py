@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from treadle.data.formats.read import Loaded, read
 from treadle.data.pool import Pool
-from treadle.data.read import Loaded, read
 from treadle.errors import DataError
 from treadle.evaluate.sealed import SealedSets
 from treadle.flywheel.recipe import Recipe

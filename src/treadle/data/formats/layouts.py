@@ -21,11 +21,10 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from treadle.data import preference
-from treadle.data.extras import extra_json
-from treadle.data.prompts import PROMPT_NAMES, first_present, read_prompt, with_system
-from treadle.data.row import Message, Origin, Row
-from treadle.data.turns import (
+from treadle.data.formats import preference
+from treadle.data.formats.extras import extra_json
+from treadle.data.formats.prompts import PROMPT_NAMES, first_present, read_prompt, with_system
+from treadle.data.formats.turns import (
     MalformedError,
     as_text,
     check_chat,
@@ -33,6 +32,7 @@ from treadle.data.turns import (
     parse_turns,
     type_name,
 )
+from treadle.data.row import Message, Origin, Row
 from treadle.errors import RecipeError, nearest
 
 Record = Mapping[str, object]

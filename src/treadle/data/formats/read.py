@@ -18,13 +18,12 @@ from pathlib import Path
 
 import polars as pl
 
-from treadle.data.frames import frame_of
-from treadle.data.layouts import check_options, convert, explain, recognise, rename
+from treadle.data.formats.layouts import check_options, convert, explain, recognise, rename
+from treadle.data.formats.raw import Raw
+from treadle.data.formats.sources import Source, expand, is_pool, labels, records
+from treadle.data.formats.turns import MalformedError
 from treadle.data.pool import Pool, load_pool
-from treadle.data.raw import Raw
-from treadle.data.row import Row, from_frame, to_frame
-from treadle.data.sources import Source, expand, is_pool, labels, records
-from treadle.data.turns import MalformedError
+from treadle.data.row import Row, frame_of, from_frame, to_frame
 from treadle.errors import DataError, RecipeError, nearest
 
 CHUNK_ROWS = 16_384

@@ -21,7 +21,7 @@ from typing import BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from treadle.data.typed_files import JSON_COLUMN, STATE
+from treadle.data.formats.typed_files import JSON_COLUMN, STATE
 from treadle.errors import DataError, StoreError
 
 Record = dict[str, object]

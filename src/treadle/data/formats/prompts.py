@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from treadle.data.formats.turns import (
+    MalformedError,
+    as_text,
+    is_transcript,
+    parse_transcript,
+    parse_turns,
+)
 from treadle.data.row import Message
-from treadle.data.turns import MalformedError, as_text, is_transcript, parse_transcript, parse_turns
 
 PROMPT_NAMES = (
     *("prompt", "question", "query", "problem"),

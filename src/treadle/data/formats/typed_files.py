@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from treadle.data.raw import Raw
-from treadle.data.turns import MalformedError
+from treadle.data.formats.raw import Raw
+from treadle.data.formats.turns import MalformedError
 from treadle.errors import DataError
 
 BATCH_ROWS = 1024

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from treadle.data.turns import MalformedError, type_name
+from treadle.data.formats.turns import MalformedError, type_name
 
 
 @dataclass(frozen=True, slots=True)

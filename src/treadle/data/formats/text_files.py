@@ -21,9 +21,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from treadle.data.raw import Raw
-from treadle.data.strict_json import StrictJson
-from treadle.data.turns import MalformedError
+from treadle.data.formats.raw import Raw
+from treadle.data.formats.strict_json import StrictJson
+from treadle.data.formats.turns import MalformedError
 from treadle.errors import DataError
 
 MAX_RECORD_BYTES = 64 * 2**20

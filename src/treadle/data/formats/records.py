@@ -19,9 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from treadle.data.layouts import convert
+from treadle.data.formats.layouts import convert
+from treadle.data.formats.turns import MalformedError
 from treadle.data.row import Message, Row
-from treadle.data.turns import MalformedError
 from treadle.errors import DataError, RecipeError, nearest
 
 FITTING = {"chat": "openai", "preference": "preference", "answer": "prompt_answer"}

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from treadle.data.prompts import PROMPT_NAMES, read_prompt, with_system
-from treadle.data.row import Message, Row
-from treadle.data.turns import (
+from treadle.data.formats.prompts import PROMPT_NAMES, read_prompt, with_system
+from treadle.data.formats.turns import (
     MalformedError,
     as_text,
     check_prompt,
@@ -20,6 +19,7 @@ from treadle.data.turns import (
     parse_transcript,
     parse_turns,
 )
+from treadle.data.row import Message, Row
 
 
 def convert(record: Mapping[str, object]) -> tuple[Row, list[str]]:

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
-from treadle.data.turns import MalformedError
+from treadle.data.formats.turns import MalformedError
 
 _MANY_DIGITS = re.compile(r"\d{19}")
 

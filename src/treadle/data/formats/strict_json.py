@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from treadle.data.turns import MalformedError
+from treadle.data.formats.turns import MalformedError
 
 MAX_DEPTH = 100
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)

@@ -17,9 +17,9 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from treadle.data import text_files, typed_files
+from treadle.data.formats import text_files, typed_files
+from treadle.data.formats.raw import Raw
 from treadle.data.pool import MANIFEST
-from treadle.data.raw import Raw
 from treadle.errors import DataError, nearest
 
 Source = str | Path | Sequence[str | Path]

@@ -22,11 +22,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from treadle.data import files
-from treadle.data.layouts import ID_NAMES, TREADLE_ID
-from treadle.data.llama_factory import write_llama_factory
+from treadle.data.formats import files
+from treadle.data.formats.layouts import ID_NAMES, TREADLE_ID
+from treadle.data.formats.llama_factory import write_llama_factory
+from treadle.data.formats.records import Form, encode, form_for, has_silent_reply
 from treadle.data.pool import Pool
-from treadle.data.records import Form, encode, form_for, has_silent_reply
 from treadle.data.row import Row, from_frame
 from treadle.errors import DataError
 

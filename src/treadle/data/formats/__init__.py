@@ -1,0 +1,1 @@
+"""Reading and writing rows: files, layouts, quarantine, exports for trainers."""

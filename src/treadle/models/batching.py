@@ -21,6 +21,8 @@ from treadle.models.protocol import Scorable
 SHORTEST_PREFIX = 8
 """A shorter shared prefix saves less than its cache costs."""
 LEAST_SAVED_TOKENS = 128
+BATCH_PRICE = 48
+"""What a batch costs beyond its tokens, in tokens: all weights are read from memory once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,25 @@ def plan(sequences: Sequence[Scorable], *, budget: int, shares: bool) -> list[Ba
     return batches
 
 
-def cuts(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
-    """Yield slices of ascending lengths whose padded size fits the budget."""
-    begin = 0
+def cuts(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
+    """Cut ascending lengths into slices at the least total cost, each within the budget.
+
+    A slice costs its padded tokens and BATCH_PRICE. The best cuts up to each end follow from those
+    up to earlier ends (dynamic programming); of equal ones the slice that begins first is taken.
+    """
+    cost = np.zeros(len(lengths) + 1)
+    begins = np.zeros(len(lengths) + 1, dtype=np.int64)
     for end in range(1, len(lengths) + 1):
-        if end == len(lengths) or lengths[end] * (end + 1 - begin) > budget:
-            yield begin, end
-            begin = end
+        longest = lengths[end - 1]
+        first = max(0, end - max(1, budget // max(1, longest)))
+        options = cost[first:end] + longest * np.arange(end - first, 0, -1) + BATCH_PRICE
+        best = int(options.argmin())
+        cost[end], begins[end] = options[best], first + best
+    slices, end = [], len(lengths)
+    while end:
+        slices.append((int(begins[end]), end))
+        end = int(begins[end])
+    return slices[::-1]
 
 
 def _families(sequences: Sequence[Scorable], shares: bool) -> Iterator[tuple[list[int], int]]:

@@ -7,10 +7,32 @@ from pathlib import Path
 
 import numpy as np
 
-WORDS = (
-    "amber birch cedar delta ember fjord grove heath inlet juniper kelp larch moss nettle oak pine "
-    "quartz reed spruce thistle umber vale willow yarrow"
-).split()
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heath",
+    "inlet",
+    "juniper",
+    "kelp",
+    "larch",
+    "moss",
+    "nettle",
+    "oak",
+    "pine",
+    "quartz",
+    "reed",
+    "spruce",
+    "thistle",
+    "umber",
+    "vale",
+    "willow",
+    "yarrow",
+]
 
 RECIPE = """\
 student: scripted
@@ -42,7 +64,10 @@ def write_data(folder: Path, rows: int = 120) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     held = records(30, seed=2)
     pool = records(rows, seed=1)
-    pool += [{**pool[3], "id": "copy"}, {**pool[5], "id": "spaced", "prompt": f"  {pool[5]['prompt']}"}]
+    pool += [
+        {**pool[3], "id": "copy"},
+        {**pool[5], "id": "spaced", "prompt": f"  {pool[5]['prompt']}"},
+    ]
     pool += [{**held[0], "id": "leaked"}]
     write_lines(folder / "heldout.jsonl", held)
     write_lines(folder / "pool.jsonl", pool, tail='{"prompt": "torn\n{"nothing": 1}\n')

@@ -1,0 +1,81 @@
+"""Every example runs as its comment says, and the demo turns on the real embedded model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+TREADLE = [sys.executable, "-c", "from treadle.cli import main; main()"]
+
+
+def treadle(*words: str, cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
+    done = subprocess.run(
+        [*TREADLE, *words], cwd=cwd, capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert done.returncode in codes, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("examples")
+    shutil.copytree(EXAMPLES, folder, dirs_exist_ok=True)
+    subprocess.run([sys.executable, "make_data.py"], cwd=folder / "sums", check=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_judges_column_helps_the_proxy_and_the_gate_says_so(examples: Path) -> None:
+    told = treadle("run", "recipe.yaml", "--json", cwd=examples / "sums")
+    verdict = json.loads(told)["verdict"]
+    assert verdict["decision"] == "accept", verdict["sentence"]
+    against = {c["against"]: c for c in verdict["comparisons"]}
+    assert against["random"]["low"] > 0
+    assert against["random"]["effect"] > 0.05
+
+
+@pytest.mark.slow
+def test_noise_in_the_column_does_not_help_and_the_gate_does_not_accept(examples: Path) -> None:
+    rows = [json.loads(line) for line in (examples / "sums" / "pool.jsonl").open()]
+    for number, row in enumerate(rows):
+        row["quality"] = (number * 7919) % 1009
+    noisy = examples / "sums" / "noisy.jsonl"
+    noisy.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = treadle(
+        "run", "recipe.yaml", "--json", "--out", "runs/noisy", "--set", "data.train=noisy.jsonl",
+        cwd=examples / "sums", codes=(3,),
+    )  # fmt: skip
+    assert json.loads(told)["verdict"]["decision"] in {"hold", "roll_back"}
+
+
+def test_a_selector_of_ones_own_runs_from_a_plugin(examples: Path) -> None:
+    told = treadle(
+        "run", "recipe.yaml", "--plugin", "shortest.py", "--json",
+        cwd=examples / "own_selector", codes=(0, 3),
+    )  # fmt: skip
+    assert json.loads(told)["counts"]["selected"] > 0
+
+
+@pytest.mark.slow
+def test_the_embedded_model_turns_the_wheel_on_the_demos_rows(tmp_path: Path) -> None:
+    from treadle.flywheel.demo import write_demo
+
+    write_demo(tmp_path, rows=400)
+    told = treadle(
+        "run", "recipe.yaml", "--json", "--set", "data.sample=24", "--set", "select.keep=8 rows",
+        "--set", "gate.seeds=1", "--set", "gate.reference=null", cwd=tmp_path, codes=(0, 3),
+    )  # fmt: skip
+    run = tmp_path / "runs" / "recipe"
+    verdict = json.loads(told)["verdict"]
+    assert {c["against"] for c in verdict["comparisons"]} == {"random", "longest", "before"}
+    assert (run / "adapter" / "adapter_model.safetensors").stat().st_size > 100_000
+    assert "demo" not in (run / "adapter" / "adapter_config.json").read_text()
+    answers = json.loads(treadle("try", str(run), "What does zip do?", "--tokens", "8", "--json",
+                                 cwd=tmp_path))  # fmt: skip
+    assert set(answers) == {"before", "after"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ def hostile_hits(
         engine.finish()
         Store(engine.store.root)
         assert tree_hash(engine.store.root) == tree, f"seed {seed}"
+        shutil.rmtree(engine.store.root)
         hits += engine.hits
     return hits
 

@@ -19,12 +19,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
-from crash.killing import CountingDisk, tree_hash
-from turns import write_turn
 
+from crash.killing import CountingDisk, tree_hash
 from treadle import api
 from treadle import op as registry
 from treadle.machinery.disk import Disk
+from turns import write_turn
 
 # Small, but with every kind of stage: audits with tasks of their own, features, arms, a reference.
 RECIPE = """\

@@ -153,6 +153,8 @@ def make_run(
         figures["audit"] = _audit_figures(pool, findings)
         for name, seconds in (("profile", 0.4), ("near_duplicates", 2.1), ("contamination", 1.3)):
             _cost(ledger, f"audit.{name}", len(pool), seconds)
+        for name in ("sign", "pair"):
+            _cost(ledger, f"near_duplicates.{name}", len(pool), 0.5)
     if "select" in reached:
         figures["arms"] = _select(folder, pool, findings, rng, evil)
         _cost(ledger, "measure.length", len(pool), 0.8)

@@ -242,6 +242,7 @@ def test_the_detector_sees_a_payload_that_runs(tmp_path: Path) -> None:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_nothing_runs_in_a_browser_on_any_page_of_rows(report: Path) -> None:
     with Browser() as browser:
         browser.open(report)
@@ -266,6 +267,7 @@ def test_nothing_runs_in_a_browser_on_any_page_of_rows(report: Path) -> None:
 
 
 @needs_chromium
+@pytest.mark.slow
 def test_nothing_runs_when_the_address_is_hostile(report: Path) -> None:
     with Browser() as browser:
         browser.open(report)

@@ -28,7 +28,14 @@ from treadle.data.verdict import Decision
 from treadle.errors import DataError
 from treadle.report import numbers, plot, write_report
 from treadle.report.audits import wilson
-from treadle.report.explorer import MAX_BYTES, MAX_CHARS, MAX_ROWS, fair_shares
+from treadle.report.explorer import (
+    MAX_BYTES,
+    MAX_CHARS,
+    MAX_ROWS,
+    _everything,
+    _sample,
+    fair_shares,
+)
 from treadle.report.flow import sums
 from treadle.report.folder import read_run
 from treadle.report.items import differences
@@ -184,7 +191,7 @@ def test_a_lost_row_is_shown_in_red(copy: Path) -> None:
     counts["selected"] -= 1
     (copy / "counts.json").write_text(json.dumps(counts))
     page = write_report(copy).read_text(encoding="utf-8")
-    assert "2 sums do not add up" in page
+    assert "Sums that do not add up: 2" in page
     assert 'class="broken"' in page
     assert "Every sum adds up" not in page
 
@@ -304,6 +311,29 @@ def test_a_large_pool_gives_a_small_page_with_a_share_of_every_status(tmp_path: 
     assert len({row["status"] for row in shown}) == 2
 
 
+def test_reasons_that_differ_by_row_do_not_crowd_out_the_others(copy: Path) -> None:
+    selection = pl.read_parquet(copy / "selection.parquet")
+    named = pl.format("score {}", pl.col("rank"))
+    is_chosen = (pl.col("arm") == "selected") & pl.col("rank").is_not_null()
+    unique = selection.with_columns(reason=pl.when(is_chosen).then(named).otherwise("reason"))
+    (copy / "selection.parquet").write_bytes(to_parquet(unique))
+    findings = pl.read_parquet(copy / "findings.parquet")
+    odd = findings.with_columns(reason=pl.format("odd {}", pl.int_range(pl.len())))
+    (copy / "findings.parquet").write_bytes(to_parquet(odd))
+    counts = json.loads((copy / "counts.json").read_text())
+    counts["dropped"] = dict.fromkeys(odd["reason"], 1)
+    (copy / "counts.json").write_text(json.dumps(counts))
+    run = read_run(copy)
+    sample = _sample(_everything(run), 60)
+    by_status = dict(sample.group_by("status").len().iter_rows())
+    assert by_status["selected"] <= 20
+    assert by_status["left"] >= 10
+    text = Text(write_report(copy).read_text(encoding="utf-8"))
+    assert "dropped: other reasons" in text.words
+    assert "rarer reasons are in findings.parquet" in text.words
+    assert "Every sum adds up" in text.words
+
+
 # ---- unfinished and damaged runs -----------------------------------------------------------------
 
 
@@ -416,7 +446,10 @@ def test_costs_are_those_of_the_ledger(folder: Path, page: str) -> None:
     assert run.costs is not None
     total = sum(cost.seconds for cost in run.costs)
     words = Text(page).words
-    assert f"all stages {len(run.costs)}" in words
+    tasks = sum(cost.tasks for cost in run.costs)
+    assert f"all stages {tasks} " in words
+    assert "train.random 3 768 61,440 2 min 05 s" in words  # three seeds on one line
+    assert "audit.near_duplicates 3 600 0 3.10 s" in words  # with the stages inside it
     assert numbers.duration(total) in words
     assert "of training one student on the selected rows" in words
 

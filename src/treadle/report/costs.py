@@ -9,6 +9,7 @@ from treadle.report import plot
 from treadle.report.folder import RunFolder, StageCost
 from treadle.report.markup import Child, Column, Safe, Section, absent, explain, join, table, tag
 from treadle.report.numbers import count, duration, share
+from treadle.report.statuses import TESTED
 
 CHOOSING = ("lint", "audit", "measure", "select")
 KINDS = {"train": "control", "evaluate": "random"} | dict.fromkeys(CHOOSING, "tested")
@@ -31,13 +32,14 @@ def costs(run: RunFolder) -> Section:
     ]
     body: list[Sequence[Child]] = []
     at = 0.0
-    for cost in _by_arm(run.costs):
+    for cost in _merged(run.costs, run):
         kind = KINDS.get(part_of(cost.stage, run), "idle")
         bar = plot.bar(cost.seconds, whole, f"fill {kind}", before=at)
         at += cost.seconds
         body.append((*_cells(cost, whole), bar))
-    total = StageCost("all stages", *_sums(run.costs))
-    body.append((*_cells(total, whole), None))
+    tasks, seconds, _, tokens = _sums(run.costs)
+    total = ("all stages", count(tasks), None, count(tokens), duration(seconds), "100%", None)
+    body.append(tuple(tag("strong", cell) if cell is not None else None for cell in total))
     words = explain(
         "Times are sums over tasks as they ran; work that an earlier run had already done costs "
         "nothing here. Tokens are those that a model read or wrote. Times and costs are not part of "
@@ -59,11 +61,15 @@ def part_of(stage: str, run: RunFolder) -> str:
     return "audit" if isinstance(audits, Mapping) and head in audits else head
 
 
-def _by_arm(stages: Sequence[StageCost]) -> list[StageCost]:
-    """Put the training seeds of one arm on one line."""
+def _merged(stages: Sequence[StageCost], run: RunFolder) -> list[StageCost]:
+    """Put the seeds of one arm on one line, and the stages inside an audit on that audit's."""
     groups: dict[str, list[StageCost]] = {}
     for one in stages:
-        name = re.sub(r"-\d+$", "", one.stage) if one.stage.startswith("train.") else one.stage
+        head = one.stage.split(".", 1)[0]
+        if head in ("train", "select"):
+            name = re.sub(r"-\d+$", "", one.stage)
+        else:
+            name = f"audit.{head}" if part_of(one.stage, run) == "audit" != head else one.stage
         groups.setdefault(name, []).append(one)
     return [StageCost(name, *_sums(group)) for name, group in groups.items()]
 
@@ -80,21 +86,29 @@ def _cells(cost: StageCost, whole: float) -> tuple[Child, ...]:
 
 
 def _sums(stages: Sequence[StageCost]) -> tuple[int, float, int, int]:
+    """Tasks, seconds, rows and tokens. Stages inside an audit read the same rows again."""
+    is_arm = all(s.stage.startswith("train.") for s in stages)
+    rows = [s.rows for s in stages]
     return (
         sum(s.tasks for s in stages),
         sum(s.seconds for s in stages),
-        sum(s.rows for s in stages),
+        sum(rows) if is_arm else max(rows, default=0),
         sum(s.tokens for s in stages),
     )
 
 
+def _is_control(cost: StageCost) -> bool:
+    """Choosing the rows of a control is a price of the proof, not of the selection."""
+    return cost.stage.startswith("select.") and cost.stage != f"select.{TESTED}"
+
+
 def _ratio(run: RunFolder, stages: Sequence[StageCost]) -> Safe:
-    choosing = [s for s in stages if part_of(s.stage, run) in CHOOSING]
+    choosing = [s for s in stages if part_of(s.stage, run) in CHOOSING and not _is_control(s)]
     trains = [s for s in stages if part_of(s.stage, run) == "train"]
     spent = sum(s.seconds for s in choosing)
     if not trains or not sum(s.seconds for s in trains):
         return tag("p", f"Choosing rows (lint, audit, measure, select) took {duration(spent)}.")
-    tested = [s for s in trains if s.stage.startswith("train.selected")] or trains
+    tested = [s for s in trains if s.stage.startswith(f"train.{TESTED}-")] or trains
     tasks = max(1, sum(s.tasks for s in tested))
     once = sum(s.seconds for s in tested) / tasks
     everything = sum(s.seconds for s in trains)

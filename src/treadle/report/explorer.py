@@ -28,6 +28,7 @@ MIN_CHARS = 250
 MAX_BYTES = 3_500_000
 MAX_TURNS = 40
 MAX_NOTE = 300
+MAX_REASONS = 30
 ESCAPES = {c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
@@ -94,10 +95,14 @@ def _by_status(frame: pl.DataFrame) -> dict[str, int]:
 
 
 def _sample(frame: pl.DataFrame, rows: int) -> pl.DataFrame:
-    parts = frame.sort("status", "reason").partition_by("status", "reason", maintain_order=True)
+    """Take equal shares of every status and reason; reasons that differ by row count as one."""
+    is_kind = pl.col("reason").n_unique().over("status") <= MAX_REASONS
+    named = pl.when(is_kind).then("reason").otherwise(pl.lit("")).alias("kind")
+    keyed = frame.with_columns(named).sort("status", "kind", "id")
+    parts = keyed.partition_by("status", "kind", maintain_order=True)
     shares = fair_shares([part.height for part in parts], rows)
-    picked = [part.sort("id").head(n) for part, n in zip(parts, shares, strict=True)]
-    return pl.concat(picked) if picked else frame
+    picked = [part.head(n) for part, n in zip(parts, shares, strict=True)]
+    return pl.concat(picked).drop("kind") if picked else frame
 
 
 def _payload(

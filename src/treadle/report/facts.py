@@ -9,7 +9,7 @@ from treadle.report import plot
 from treadle.report.markup import Child, Column, Safe, absent, join, label, table, tag
 from treadle.report.numbers import ABSENT, count, figure, number, share
 
-MAX_ENTRIES = 12
+MAX_ENTRIES = 8
 MAX_DEPTH = 4
 MAX_CHARS = 400
 _SHARE = frozenset(("share", "rate", "recall", "precision"))

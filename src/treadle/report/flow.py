@@ -16,6 +16,7 @@ from treadle.report.numbers import ABSENT, count, figure, plural, share
 from treadle.report.statuses import statuses
 
 EXAMPLE_CHARS = 160
+MAX_REASONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +114,20 @@ def _steps(run: RunFolder, counts: Counts) -> list[Step]:
     loss("held out for evaluation", counts.held_out, "idle")
     level("different rows", counts.rows)
     for reason, rows in by_size(counts.dropped):
-        loss(f"dropped: {reason}", rows, "lost", link("dropped", reason))
+        loss(f"dropped: {reason or 'other reasons'}", rows, "lost", link("dropped", reason))
     level("left after the audit", counts.left_after_audit)
     loss("quarantined: a measure failed", failed, "lost", link("failed"))
     for reason, rows in by_size(counts.left):
-        loss(f"not chosen: {reason}", rows, "idle", link("left", reason))
+        loss(f"not chosen: {reason or 'other reasons'}", rows, "idle", link("left", reason))
     level("selected", counts.selected, link("selected"))
     return steps
 
 
 def by_size(reasons: Mapping[str, int] | None) -> list[tuple[str, int]]:
-    """Reasons, the most frequent first."""
-    return sorted((reasons or {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    """Reasons, the most frequent first; the rarest of very many together, under no name."""
+    ordered = sorted((reasons or {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    rare = ordered[MAX_REASONS:]
+    return ordered[:MAX_REASONS] + ([("", sum(n for _, n in rare))] if rare else [])
 
 
 def link(status: str, reason: str = "") -> str:
@@ -223,7 +226,7 @@ def _sum_check(run: RunFolder, checks: list[Sum]) -> Safe:
         for one in checks
     ]
     wrong = sum(not one.holds for one in checks)
-    title = f"{wrong} sums do not add up" if wrong else "Every sum adds up"
+    title = f"Sums that do not add up: {wrong}" if wrong else "Every sum adds up"
     return tag("div", tag("h3", title), tag("ul", *items, class_="sums"), class_="sum-check")
 
 
@@ -235,8 +238,22 @@ def dropped(run: RunFolder) -> Section:
         return Section("dropped", title, short, missing)
     if run.findings.is_empty():
         return Section("dropped", title, short, tag("p", "The audit dropped no row."))
+    shown, reasons = _reasons(run, run.findings)
+    rest = absent(f"{count(reasons - MAX_REASONS)} rarer reasons are in findings.parquet.")
+    words = explain(
+        "A row found by several audits counts once, under the first. Dropped rows are not deleted: "
+        "they lie in pool/ and dropped.jsonl. An example is the row with the smallest id, not the "
+        "most striking one. Strength: for duplicates the similarity to the row that was kept, for "
+        "contamination the share of the evaluation item that the row holds."
+    )
+    body = join([words, shown, rest if reasons > MAX_REASONS else None])
+    return Section("dropped", title, short, body)
+
+
+def _reasons(run: RunFolder, findings: pl.DataFrame) -> tuple[Safe, int]:
+    """Return the table of reasons, and how many reasons there are."""
     rows = statuses(run).height
-    first = run.findings.unique("id", keep="first", maintain_order=True)
+    first = findings.unique("id", keep="first", maintain_order=True)
     groups = first.group_by("reason", "op").agg(pl.len().alias("n"), pl.col("id").min())
     groups = groups.sort(["n", "reason", "op"], descending=[True, False, False])
     columns = [
@@ -254,16 +271,11 @@ def dropped(run: RunFolder) -> Section:
             share(n, rows),
             _example(run, key),
         )
-        for reason, op, n, key in groups.select("reason", "op", "n", "id").iter_rows()
+        for reason, op, n, key in groups.select("reason", "op", "n", "id")
+        .head(MAX_REASONS)
+        .iter_rows()
     ]
-    words = explain(
-        "A row found by several audits counts once, under the first. Dropped rows are not deleted: "
-        "they lie in pool/ and dropped.jsonl. An example is the row with the smallest id, not the "
-        "most striking one."
-    )
-    return Section(
-        "dropped", title, short, join([words, table("Dropped rows by reason", columns, body)])
-    )
+    return table("Dropped rows by reason", columns, body), groups.height
 
 
 def _example(run: RunFolder, key: str) -> Safe:
@@ -275,6 +287,6 @@ def _example(run: RunFolder, key: str) -> Safe:
     cut = words[:EXAMPLE_CHARS] + ("…" if len(words) > EXAMPLE_CHARS else "")
     finding = run.findings.filter(pl.col("id") == key).row(0, named=True)
     strength = finding["figure"]
-    notes = [finding["detail"] or "", "" if strength is None else f"figure {figure(strength)}"]
+    notes = [finding["detail"] or "", "" if strength is None else f"strength {figure(strength)}"]
     note = " · ".join(filter(None, notes))[:200]
     return tag("span", cut, tag("small", note) if note else None, dir="auto")

@@ -13,6 +13,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -98,19 +99,7 @@ def read_run(path: Path) -> RunFolder:
     """
     folder = path.resolve()
     problems: list[str] = []
-
-    def part(name: str, read: Callable[[Path], Part]) -> Part | None:
-        where = folder / name
-        if not where.exists():
-            return None
-        try:
-            return read(where)
-        except (OSError, ValueError, KeyError, TypeError, TreadleError) as error:
-            problems.append(f"{name}: {_plain(error, folder)}")
-        except (pl.exceptions.PolarsError, sqlite3.Error) as error:
-            problems.append(f"{name}: {_plain(error, folder)}")
-        return None
-
+    part = partial(_part, folder, problems)
     run = RunFolder(
         path=folder,
         recipe=part("recipe.yaml", lambda p: p.read_text(encoding="utf-8", errors="replace")),
@@ -135,6 +124,22 @@ def read_run(path: Path) -> RunFolder:
             "(it holds recipe.yaml and counts.json)."
         )
     return run
+
+
+def _part(
+    folder: Path, problems: list[str], name: str, read: Callable[[Path], Part]
+) -> Part | None:
+    """Read one part; None if it is not there, or if it is damaged, which `problems` then tells."""
+    where = folder / name
+    if not where.exists():
+        return None
+    try:
+        return read(where)
+    except (OSError, ValueError, KeyError, TypeError, TreadleError) as error:
+        problems.append(f"{name}: {_plain(error, folder)}")
+    except (pl.exceptions.PolarsError, sqlite3.Error) as error:
+        problems.append(f"{name}: {_plain(error, folder)}")
+    return None
 
 
 def _plain(error: Exception, folder: Path) -> str:

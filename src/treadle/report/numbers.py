@@ -47,11 +47,15 @@ def figure(value: float | None) -> str:
 
 
 def decimals(widths: Iterable[float | None]) -> int:
-    """Return the decimals that show the typical interval half-width with 2 significant digits."""
+    """Return the decimals that show interval half-widths with 2 significant digits.
+
+    The narrowest counts, but one that is far narrower than the others does not stretch them all.
+    """
     known = sorted(w for w in map(number, widths) if w is not None and w > 0)
     if not known:
         return 3
-    return min(6, max(0, 1 - math.floor(math.log10(known[len(known) // 2]))))
+    narrow, middle = (1 - math.floor(math.log10(w)) for w in (known[0], known[len(known) // 2]))
+    return min(6, max(0, min(narrow, middle + 1)))
 
 
 def fixed(value: float | None, places: int) -> str:

@@ -113,7 +113,9 @@
       for (const row of data.rows) {
         if (inStatus(row) && row.reason) counts.set(row.reason, (counts.get(row.reason) || 0) + 1);
       }
-      const entries = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+      // Some selectors give each row a reason of its own: those are not worth a list.
+      const entries = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))
+        .filter(([reason, n], i) => reason === view.reason || i < 12 || (n > 1 && i < 40));
       options(byId("row-reason"), [["", "any reason"],
         ...entries.map(([reason, n]) => [reason, `${visible(reason)} (${count(n)})`])], view.reason);
     }
@@ -190,7 +192,7 @@
       if (!row.why || !row.why.length) return null;
       const lines = row.why.map((one) => {
         const parts = [`${one.op || "audit"}: ${one.reason}`];
-        if (one.figure != null) parts.push(`figure ${figure(one.figure)}`);
+        if (one.figure != null) parts.push(`strength ${figure(one.figure)}`);
         if (one.detail) parts.push(one.detail);
         if (one.other) parts.push(`see ${one.other.slice(0, known.has(one.other) ? 12 : 40)}`);
         return make("li", "", visible(parts.join(" · ")));

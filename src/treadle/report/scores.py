@@ -142,25 +142,13 @@ def _comparison_table(rows: Sequence[Comparison], level: str, places: int) -> Sa
         Column("SE items", True),
         Column("SE seeds", True),
     ]
-    body = [
-        (
-            c.against,
-            ROLE_WORDS[c.role],
-            tag("span", signed(c.effect, places), class_=f"is-{verdict_of(c)}"),
-            interval(c.low, c.high, places),
-            probability(c.p_better),
-            probability(c.p_worse),
-            count(c.items),
-            count(c.clusters),
-            count(c.seeds),
-            figure(c.sd_items),
-            figure(c.sd_seeds),
-        )
-        for c in rows
-    ]
     return join(
         [
-            table("Differences of the score (positive: the tested arm is better)", columns, body),
+            table(
+                "Differences of the score (positive: the tested arm is better)",
+                columns,
+                [_comparison_row(one, places) for one in rows],
+            ),
             explain(
                 "p (better): how often chance alone would show a difference at least this good if "
                 "the arms were equal. SE items and SE seeds: the standard error that comes from the "
@@ -168,6 +156,22 @@ def _comparison_table(rows: Sequence[Comparison], level: str, places: int) -> Sa
                 "source) are resampled together, because they succeed and fail together."
             ),
         ]
+    )
+
+
+def _comparison_row(one: Comparison, places: int) -> tuple[Child, ...]:
+    return (
+        one.against,
+        ROLE_WORDS[one.role],
+        tag("span", signed(one.effect, places), class_=f"is-{verdict_of(one)}"),
+        interval(one.low, one.high, places),
+        probability(one.p_better),
+        probability(one.p_worse),
+        count(one.items),
+        count(one.clusters),
+        count(one.seeds),
+        figure(one.sd_items),
+        figure(one.sd_seeds),
     )
 
 

@@ -19,6 +19,18 @@ from treadle.report.statuses import TESTED, after_audit, arm_ids
 Values = NDArray[np.float64]
 FIRST = ("length", "length_total", "nll", "ifd")
 MAX_PLOTS = 9
+MEANING = {
+    "length": "tokens of the last reply, as the student's tokenizer cuts it.",
+    "length_total": "tokens of the whole row as trained; what token budgets count.",
+    "length_words": "words of the last reply.",
+    "nll": "mean negative log-likelihood of the trained tokens, in nats: low is what the student "
+    "would have said anyway, high is new to it, or wrong, or noise.",
+    "perplexity": "the exponential of nll: the same order on the scale that papers use.",
+    "ifd": "how hard the reply is with the instruction, relative to without it: low follows easily, "
+    "high is hard to follow, above 1 the instruction misleads.",
+    "token_entropy": "how unsure the student is at each trained token, in nats, whatever comes.",
+    "token_logprobs_last": "trained tokens of the last reply.",
+}
 BINS = 24
 
 
@@ -182,7 +194,12 @@ def _medians(features: list[Groups]) -> Safe:
         "Median: half of the rows lie below. Unscored rows have no value (too short to measure, or "
         "the measurement failed); they are never counted as zero and never chosen."
     )
-    return join([table("Features over the rows that passed the audit", columns, body), words])
+    known = [group.name for group in features if group.name in MEANING]
+    meanings = [tag("div", tag("dt", name), tag("dd", MEANING[name])) for name in known]
+    names = tag("dl", *meanings, class_="meanings") if meanings else None
+    return join(
+        [table("Features over the rows that passed the audit", columns, body), words, names]
+    )
 
 
 def _quantile(values: Values, q: float) -> str:

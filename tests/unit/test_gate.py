@@ -140,7 +140,9 @@ def test_unscored_items_are_left_out_and_more_than_a_tenth_of_them_prevents_acce
 
 def test_a_missing_score_is_not_a_zero() -> None:
     arms = scores({**GAINS, "selected": 0.0})
-    arms["random"][:, :5] = np.nan
+    arms["random"][:, :3] = np.nan
+    arms["random"][1, 3] = np.inf
+    arms["selected"][:, 4] = -np.inf
     effect = {c.against: c.effect for c in judge(arms).comparisons}["random"]
     expected = (arms["selected"] - arms["random"])[:, 5:].mean()
     assert effect == pytest.approx(expected)

@@ -1,7 +1,9 @@
 """Selectors: budgets, reasons, conserved counts, missing scores, ties and order."""
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -453,6 +455,22 @@ def test_a_matched_control_has_the_tokens_of_the_tested_arm_within_a_percent() -
         means.append(rows.filter(pl.col("id").is_in(drawn))["length_total"].mean())
     error = lengths.std() / np.sqrt(300 * 20)
     assert abs(np.mean(means) - (lengths.mean() + 20)) < 4 * error
+
+
+def test_a_matched_control_is_as_large_on_rows_that_people_train_on(shared_data: Path) -> None:
+    lines = (shared_data / "alpaca_pool" / "pool.part0.jsonl").read_text("utf-8").split("\n")
+    records = [json.loads(line) for line in lines if line]
+    length = [len(r["output"].split()) + 1 for r in records]
+    prompt = [len((r["instruction"] + " " + r["input"]).split()) + 8 for r in records]
+    rows = pl.DataFrame({"id": [r["id"] for r in records], "length": length}).with_columns(
+        (pl.col("length") + pl.Series(prompt)).alias("length_total")
+    )
+    for tested in (top(by="length", ascending=True), longest(), random()):
+        selection = tested(rows, Budget("share", 0.02), Context(seed=9))
+        budget = matched_budget(selection, rows)
+        for control in (random(), longest()):
+            arm = control(rows, budget, Context(seed=1))
+            assert 0.99 * budget.amount <= total_tokens(rows, arm) <= budget.amount
 
 
 def test_matching_the_tokens_of_nothing_is_refused() -> None:

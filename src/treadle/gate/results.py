@@ -1,7 +1,7 @@
 """Per-item results as matrices: for each arm, one row a seed and one column an item.
 
 Items, seeds and clusters are numbered in sorted order, so the order of the results changes nothing.
-An item without a score is NaN, never 0.
+An item without a score is NaN, never 0; one whose score is infinite counts as unscored too.
 """
 
 from __future__ import annotations
@@ -94,6 +94,5 @@ def _scores(part: pl.DataFrame, items: int) -> Scores:
     for name in ("score", "value"):
         matrix = np.full((len(seeds), items), np.nan)
         matrix[rows, columns] = part[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        matrix[~np.isfinite(matrix)] = np.nan
         found.append(matrix)
     return Scores(found[0], found[1])

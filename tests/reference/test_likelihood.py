@@ -223,6 +223,11 @@ def test_a_shared_prefix_computed_once_gives_the_same_scores() -> None:
         np.testing.assert_allclose(ours.entropies, theirs.entropies, atol=2e-5)
 
 
+def test_rows_that_differ_in_their_answers_only_share_all_but_the_last_prompt_token() -> None:
+    rows = [chat("The same question for all?", f"Answer {i}!" * i) for i in range(1, 12)]
+    assert_equal_to_the_slow_way(rows, tiny(), TOLERANCE)
+
+
 @pytest.mark.parametrize("budget", [1, 64, 500, 10**6])
 def test_neighbours_and_padding_do_not_change_a_score(budget: int) -> None:
     student = tiny()

@@ -182,8 +182,9 @@ def _rng(seed: int, text: str) -> np.random.Generator:
 def _merged(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Return a copy of `base` with a PEFT adapter merged in.
 
-    Merging in bf16 would drop changes smaller than 1/256 of a weight before they add up, so the
-    sum is formed in fp32 and rounded once.
+    Adapter and weight are added in fp32 and rounded once. In bf16 that rounding moves a row's mean
+    NLL by about 0.01, no more than the base weights' own rounding does, and a merged student scores
+    and answers at full speed and can be tuned again.
     """
     from peft import PeftModel
 
@@ -232,7 +233,7 @@ def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTr
                 local_files_only=True,
                 trust_remote_code=False,
             )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
     return model.to(device)
 
@@ -282,7 +283,7 @@ def _is_good_at_bf16(device: torch.device) -> bool:
     in virtual machines) run it at half the speed of fp32.
     """
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     can = torch.cpu.get_capabilities()
     return bool(can.get("amx_bf16")) or (
         bool(can.get("avx512_bf16")) and "intel" not in str(can.get("cpu_name", "")).lower()

@@ -44,7 +44,19 @@ def _from_cache(name: str) -> Path | None:
         folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=FILES))
     except (OSError, HFValidationError):
         return None
-    return folder if (folder / "config.json").is_file() and _shards(folder) else None
+    return folder if (folder / "config.json").is_file() and _is_complete(folder) else None
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether a download was not broken off: every shard that the index names is there."""
+    index = folder / "model.safetensors.index.json"
+    try:
+        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except FileNotFoundError:
+        return bool(_shards(folder))
+    except (OSError, ValueError, KeyError):
+        return False
+    return all((folder / name).is_file() for name in named)
 
 
 def _from_hub(name: str, hint: str) -> Path:
@@ -61,8 +73,8 @@ def _from_hub(name: str, hint: str) -> Path:
     except Exception as error:  # the hub's client raises its transport's errors: any network fault
         reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
         raise ModelError(
-            f"model {name!r}: not in the local Hugging Face cache, and the hub did not give it "
-            f"({reason}). Hubs may be unreachable from this machine: name a local folder with "
+            f"model {name!r}: no such folder, not in the local Hugging Face cache, and the hub did "
+            f"not give it ({reason}). Hubs may be unreachable from this machine: name a local folder with "
             f"config.json, tokenizer.json and model.safetensors instead, or use 'embedded'.{hint}",
             retryable=True,
         ) from error

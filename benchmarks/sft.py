@@ -1,6 +1,6 @@
 """One training step of ours beside one of TRL's own SFTTrainer, on the embedded model.
 
-    python benchmarks/sft.py [--steps 6] [--student embedded]
+    python benchmarks/sft.py [--steps 6]
 
 Both train a LoRA adapter of rank 8 on the same made-up rows, whose lengths are spread like those of
 instruction data (prompt around 45 tokens, answer around 60, some five times as long). TRL draws its
@@ -116,9 +116,8 @@ def theirs(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--student", default="embedded")
     options = parser.parse_args()
-    student = load(options.student)
+    student = load("embedded")
     rows = made_up_rows(options.steps * BATCH)
     taught = lessons(to_frame(rows), student.tokenizer, max_tokens=1024, where="benchmark")
     steps = options.steps + 1  # a step ends when the next begins, so the last one is not timed

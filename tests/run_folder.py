@@ -348,7 +348,7 @@ def _train(rng: np.random.Generator, ledger: Ledger) -> dict[str, object]:
 def _results(
     rng: np.random.Generator, items: int, decision: Decision, evil: Hostile
 ) -> tuple[Verdict, pl.DataFrame]:
-    scale = {"accept": 1.0, "hold": 0.7, "roll_back": -0.9}[decision]
+    scale = {"accept": 1.0, "hold": 0.1, "roll_back": -0.9}[decision]
     hard = rng.gamma(8.0, 0.25, items)
     names = [f"heldout:{i:032x}" for i in range(items)]
     table: list[tuple[object, ...]] = []

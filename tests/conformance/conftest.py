@@ -18,7 +18,21 @@ from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.machinery.store import Store
 
-WORDS = "amber birch cedar delta ember fjord grove heath inlet juniper kelp larch moss".split()
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heath",
+    "inlet",
+    "juniper",
+    "kelp",
+    "larch",
+    "moss",
+]
 
 
 def ordinary_rows(count: int, seed: int = 0) -> list[Row]:

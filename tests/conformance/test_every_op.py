@@ -10,10 +10,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from conformance.conftest import ordinary_rows
-from conformance.poison import poison_rows
 from polars.testing import assert_frame_equal
 
+from conformance.conftest import ordinary_rows
+from conformance.poison import poison_rows
 from treadle import models
 from treadle import op as registry
 from treadle.context import Context

@@ -306,6 +306,9 @@ def test_an_adapter_folder_holds_two_files_and_no_path_of_this_machine(tmp_path)
     config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "mine"
     assert config["peft_type"] == "LORA"
+    # A set would be written in an order that changes from process to process.
+    assert config["target_modules"] == sorted(config["target_modules"])
+    assert len(config["target_modules"]) == 7
     assert str(tmp_path) not in (tmp_path / "out" / "adapter_config.json").read_text()
 
 

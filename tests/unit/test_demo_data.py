@@ -20,10 +20,10 @@ from treadle.audit.contamination import contamination
 from treadle.audit.exact_duplicates import exact_duplicates
 from treadle.audit.near_duplicates import near_duplicates
 from treadle.context import Context
+from treadle.data.formats.read import Loaded, read
 from treadle.data.lint import lint
 from treadle.data.lint_text import find_in_text
 from treadle.data.pool import Pool
-from treadle.data.read import Loaded, read
 from treadle.data.sealed_index import SealedIndex
 from treadle.errors import DataError
 from treadle.flywheel.demo import planted_recall, write_demo

@@ -1,6 +1,7 @@
 """The gate as users meet it: decisions, sentences, notes, pairing, and results it refuses."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -275,6 +276,14 @@ def test_a_held_verdict_reads_as_a_person_would_say_it() -> None:
         "Hold: the selection is not shown to beat a random selection of the same size (NLL worse "
         "by 0.012 a token, 90% interval -0.020 to 0.044; 3 seeds × 120 items)."
     )
+
+
+def test_advice_is_for_the_rival_that_is_hardest_to_beat() -> None:
+    easy, hard = claim(sd_seeds=0.001).pairs[0], claim(effect=0.008, sd_seeds=0.001).pairs[0]
+    hard = replace(hard, comparison=replace(hard.comparison, against="longest", p_better=0.3))
+    told = sentence(replace(claim(), pairs=(easy, hard)))
+    assert " or the longest rows of the same size (NLL better by 0.008 a token" in told
+    assert told.endswith("to see a gain of this size over the longest rows of the same size.")
 
 
 def test_a_difference_shows_two_digits_of_its_uncertainty() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from treadle.data.formats.read import read
 from treadle.data.lint import Check, LintReport, lint, segments
 from treadle.data.lint_rules import RULES
 from treadle.data.pool import Pool
-from treadle.data.read import read
 from treadle.data.row import Message, Row
 from treadle.data.template import ZERO_WIDTH, Encoding, Tokenizer
 from treadle.errors import ModelError

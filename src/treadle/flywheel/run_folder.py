@@ -19,7 +19,7 @@ from treadle.data.pool import from_parquet, to_parquet
 from treadle.errors import RecipeError, StoreError
 from treadle.machinery.disk import Disk
 
-NOT_DATA = ("ledger.sqlite", "report.html", "estimate.json", ".lock", "manifest.json")
+NOT_DATA = ("recipe.yaml", "ledger.sqlite", "report.html", ".lock", "manifest.json")
 
 
 @dataclass(frozen=True)

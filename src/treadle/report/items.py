@@ -47,6 +47,7 @@ def items(run: RunFolder) -> Section:
         f" and equal on {count(frame.height - better - worse)}.",
         class_="lead",
     )
+    places = decimals(abs(values))
     shown = min(SHOWN, (frame.height + 1) // 2)
     body = join(
         [
@@ -57,8 +58,8 @@ def items(run: RunFolder) -> Section:
                 "read the lists to see what kind of item gains or loses, not to prove anything."
             ),
             _histogram(values, paired.against),
-            _list(run, frame.head(shown), "Gained most", paired.against),
-            _list(run, frame.tail(shown).reverse(), "Lost most", paired.against),
+            _list(run, frame.head(shown), "Gained most", paired.against, places),
+            _list(run, frame.tail(shown).reverse(), "Lost most", paired.against, places),
         ]
     )
     return Section("items", title, short, body)
@@ -121,8 +122,7 @@ def _histogram(values: NDArray[np.float64], against: str) -> Safe | None:
     return plot.svg(width, bottom + 26, title, *shapes)
 
 
-def _list(run: RunFolder, frame: pl.DataFrame, caption: str, against: str) -> Safe:
-    places = decimals(abs(v) for v in frame["difference"])
+def _list(run: RunFolder, frame: pl.DataFrame, caption: str, against: str, places: int) -> Safe:
     columns = [
         Column("Item", kind="item"),
         Column("Difference", True),

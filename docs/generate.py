@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ os.environ.update(COLUMNS="100", TERM="dumb", NO_COLOR="1", TERMINAL_WIDTH="100"
 
 from typer.testing import CliRunner
 
+import treadle
 from treadle import op as registry
 from treadle.cli import app
 
@@ -52,11 +54,28 @@ def operators() -> str:
     return "\n".join(parts)
 
 
+def python() -> str:
+    """Return a section for every name of the public door."""
+    parts = [
+        "# Python\n\nGenerated from the docstrings by `make docs`. `import treadle` is fast: names"
+    ]
+    parts[0] += " are loaded at first use.\n"
+    for name in treadle.__all__:
+        thing = getattr(treadle, name)
+        if name.startswith("__"):
+            continue
+        signature = str(inspect.signature(thing)) if inspect.isfunction(thing) else ""
+        signature = re.sub(r"<[^>]+ at 0x[0-9a-f]+>", "...", signature)
+        parts.append(f"## {name}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(thing)}\n")
+    return "\n".join(parts)
+
+
 def main() -> int:
     """Write or check the pages; return the exit code."""
     stale = []
     HERE.mkdir(exist_ok=True)
-    for name, text in (("commands.md", commands()), ("operators.md", operators())):
+    pages = {"commands.md": commands(), "operators.md": operators(), "python.md": python()}
+    for name, text in pages.items():
         path = HERE / name
         if "--check" not in sys.argv:
             path.write_text(text, encoding="utf-8")

@@ -307,7 +307,7 @@ def test_answers_that_stop_early_leave_the_others_of_their_batch_undisturbed() -
     model.lm_head.weight.data[STOP] *= 2.5  # stops often, and not always at once
     student = local.LocalStudent("tiny", model, new_tokenizer(), weights_hash="stops")
     texts = [
-        f"{word} {i}" for i, word in enumerate("a few words to answer until each stops".split())
+        f"{word} {i}" for i, word in enumerate(["a", "few", "words", "to", "answer", "until", "each", "stops"])
     ]
     replies = student.generate([ask(t) for t in texts], max_new_tokens=20)
     assert len({reply.tokens for reply in replies}) > 3, "they must leave at different times"

@@ -65,6 +65,11 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             self.reserved.append((context, context.__enter__()))
 
+    @precondition(lambda self: self.limits.tokens is not None)
+    @rule(more=st.integers(0, 1))
+    def reserve_all_that_is_left(self, more: int) -> None:
+        self.reserve(max(0, (self.limits.tokens or 0) - self.expected) + more)
+
     @precondition(lambda self: self.reserved)
     @rule(data=st.data(), share=SHARES)
     def settle(self, data: st.DataObject, share: float) -> None:

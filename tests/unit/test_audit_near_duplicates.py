@@ -335,7 +335,7 @@ def test_it_is_registered_as_an_audit_with_its_options() -> None:
     bound = registry.get("audit", "near_duplicates").bind({"threshold": 0.7})
     assert bound.options["threshold"] == 0.7
     with pytest.raises(RecipeError, match="threshold"):
-        bound.op.bind({"threshhold": 0.7})
+        bound.op.bind({"thresh": 0.7})
 
 
 def read(path: Path) -> Iterable[dict[str, str]]:

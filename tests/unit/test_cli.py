@@ -114,7 +114,7 @@ def test_single_stages_work_on_plain_files(place: Path) -> None:
         (("ops", "k_centre"), 2, "Did you mean 'k_center'"),
         (("trace", "nowhere", "1"), 1, "nowhere"),
         (("rnu",), 2, "rnu"),
-        (("run",), 2, "RECIPE"),
+        (("run",), 2, "recipe"),
     ],
 )
 def test_bad_input_is_one_clear_paragraph_with_the_right_exit_code(

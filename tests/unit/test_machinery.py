@@ -101,12 +101,24 @@ def test_without_hard_links_the_first_still_wins(tmp_path: Path, code: int) -> N
     assert os.listdir(tmp_path) == ["record"]
 
 
-def test_without_hard_links_one_of_many_threads_wins(tmp_path: Path) -> None:
-    wins = race(
-        8, lambda i: FailAt("link", errno.EPERM).publish_if_absent(tmp_path / "x", b"%d" % i)
-    )
-    assert wins.count(True) == 1
-    assert (tmp_path / "x").read_bytes() == b"%d" % wins.index(True)
+def test_without_hard_links_nobody_comes_between_the_look_and_the_rename(tmp_path: Path) -> None:
+    path, wins = tmp_path / "record", list[bool]()
+
+    def second() -> None:
+        wins.append(FailAt("link", errno.EPERM).publish_if_absent(path, b"second"))
+
+    class Interrupted(FailAt):
+        def step(self, name: str, path: Path) -> None:
+            super().step(name, path)
+            if name == "rename":  # nothing was there; let another one try right now
+                rival.start()
+                rival.join(timeout=0.3)
+
+    rival = threading.Thread(target=second)
+    wins.append(Interrupted("link", errno.EPERM).publish_if_absent(path, b"first"))
+    rival.join()
+    assert sorted(wins) == [False, True]
+    assert path.read_bytes() == b"first"
 
 
 def test_one_of_many_threads_wins(tmp_path: Path) -> None:

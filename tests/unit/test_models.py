@@ -306,9 +306,8 @@ def test_answers_that_stop_early_leave_the_others_of_their_batch_undisturbed() -
     model = new_model(5)
     model.lm_head.weight.data[STOP] *= 2.5  # stops often, and not always at once
     student = local.LocalStudent("tiny", model, new_tokenizer(), weights_hash="stops")
-    texts = [
-        f"{word} {i}" for i, word in enumerate(["a", "few", "words", "to", "answer", "until", "each", "stops"])
-    ]
+    words = ["a", "few", "words", "to", "answer", "until", "each", "stops"]
+    texts = [f"{word} {i}" for i, word in enumerate(words)]
     replies = student.generate([ask(t) for t in texts], max_new_tokens=20)
     assert len({reply.tokens for reply in replies}) > 3, "they must leave at different times"
     assert {reply.has_stopped for reply in replies} == {True, False}

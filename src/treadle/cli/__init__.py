@@ -61,7 +61,8 @@ def main() -> None:
     except TreadleError as error:
         if debug:
             raise
-        console.print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}", highlight=False)
+        told = f"[bold red]{type(error).__name__}[/] {escape(str(error))}"
+        console.print(told, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == INTERRUPTED:
@@ -74,5 +75,6 @@ def main() -> None:
             f"[bold red]Unforeseen {type(error).__name__}[/] {escape(str(error))}\nThis is a bug in "
             "treadle. Run again with --debug for the traceback; finished work is kept.",
             highlight=False,
+            soft_wrap=True,
         )
         sys.exit(1)

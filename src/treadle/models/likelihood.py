@@ -56,12 +56,12 @@ def score(
         tick()
         members = [distinct[live[i]] for i in batch.members]
         head = members[0].ids[: batch.shared]
-        if batch.shared and (prefix is None or prefix[0] != head.tobytes()):
-            prefix = (head.tobytes(), _prefill(model, head))
-        cache = _expand(prefix[1], len(members)) if batch.shared and prefix else None
-        for i, scores in zip(
-            batch.members, _run(model, members, batch, cache, pad_id, head_is_plain), strict=True
-        ):
+        with torch.inference_mode():
+            if batch.shared and (prefix is None or prefix[0] != head.tobytes()):
+                prefix = (head.tobytes(), _prefill(model, head))
+            cache = _expand(prefix[1], len(members)) if batch.shared and prefix else None
+            found = _run(model, members, batch, cache, pad_id, head_is_plain)
+        for i, scores in zip(batch.members, found, strict=True):
             results[live[i]] = scores
     return [results[place] for place in places]
 
@@ -86,8 +86,7 @@ def _prefill(model: PreTrainedModel, ids: np.ndarray) -> DynamicCache:
 
     cache = DynamicCache(config=model.config)
     tokens = torch.from_numpy(ids.astype(np.int64))[None].to(model.device)
-    with torch.inference_mode():
-        model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True)
+    model.get_decoder()(input_ids=tokens, past_key_values=cache, use_cache=True)
     return cache
 
 

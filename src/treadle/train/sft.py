@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import random
 import tempfile
 import warnings
@@ -174,6 +175,8 @@ def fit(
         else:
             backend, dtype = student.tokenizer.backend, student.model.dtype
             save_full(trainer.model, backend, student.name, dtype, folder)
+    del trainer
+    gc.collect()  # it and its callbacks refer to each other, and hold a batch's activations
     return losses
 
 

@@ -6,7 +6,10 @@ All other arms keep their rows and change the training seed only.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +32,7 @@ TESTED = "selected"
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A set of rows, trained once a seed. `seed` is None where every seed shares the rows."""
+    """A set of rows, trained once with each of its seeds."""
 
     name: str
     seeds: tuple[int, ...]
@@ -124,12 +127,12 @@ def train_arms(
     assert context.engine is not None
     store = context.engine.store
     jobs = [(arm, seed) for arm in arms for seed in arm.seeds]
-    fingerprint = f"{bound.fingerprint}/{context.model('student').fingerprint}"
+    fingerprint = f"{bound.fingerprint}/{context.model('student').fingerprint}/{_libraries()}"
     trained = []
     for arm, seed in jobs:
         rows = pool.keep(arm.selection.ids).frame
         total = int(lengths.filter(pl.col("id").is_in(arm.selection.ids))["length_total"].sum())
-        worst = int(total * float(bound.options.get("epochs", 1)))
+        worst = math.ceil(total * passes(bound.options, rows.height))
         task = Task((store.put(to_parquet(rows)),), tokens=worst)
         options = {"op": bound.op.name, "options": dict(bound.options), "seed": seed}
         stage = Stage(f"train.{arm.name}-{seed}", train_one, [task], fingerprint, options, context)
@@ -137,6 +140,23 @@ def train_arms(
         figures = json.loads(store.get(commit.blobs[0]))
         trained.append(Trained(arm.name, seed, commit.blobs[1:], figures))
     return trained
+
+
+def passes(options: Mapping[str, Any], rows: int) -> float:
+    """Return how often each row is trained on: `epochs`, or what `steps` come to."""
+    steps = options.get("steps")
+    if steps is None:
+        return float(options.get("epochs", 1))
+    return math.ceil(int(steps) * int(options.get("batch_size", 1)) / max(1, rows))
+
+
+def _libraries() -> str:
+    """Versions of what trains: another version may give other weights."""
+    found = []
+    for name in ("trl", "peft"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name}=={importlib.metadata.version(name)}")
+    return " ".join(found)
 
 
 def train_one(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:

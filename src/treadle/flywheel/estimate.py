@@ -12,6 +12,7 @@ from pathlib import Path
 
 from treadle.data.pool import Pool
 from treadle.data.row import texts
+from treadle.flywheel.arms import passes
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.machine import Machine, free_bytes, this_machine
 from treadle.flywheel.recipe import Recipe
@@ -63,9 +64,9 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
     share = _share(recipe, rows, pool_tokens)
     gate = recipe.gate
     arms = gate.seeds * (1 + len(gate.controls))
-    epochs = float(recipe.trainer.options.get("epochs", 1))
-    arm_tokens = pool_tokens * share * epochs
-    full_tokens = pool_tokens * epochs if gate.reference else 0.0
+    options = recipe.trainer.options
+    arm_tokens = pool_tokens * share * passes(options, round(rows * share))
+    full_tokens = pool_tokens * passes(options, rows) if gate.reference else 0.0
     generated = items * int(recipe.evaluator.options.get("max_new_tokens", 0))
     students = arms + 1 + (1 if gate.reference else 0)
     # Scoring reads each row twice: the conversation, and the reply alone.

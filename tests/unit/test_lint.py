@@ -17,7 +17,7 @@ from treadle.data.lint_rules import RULES
 from treadle.data.pool import Pool
 from treadle.data.row import Message, Row
 from treadle.data.template import ZERO_WIDTH, Encoding, Tokenizer
-from treadle.errors import ModelError
+from treadle.errors import DataError, ModelError
 from treadle.models import load
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>")
@@ -339,7 +339,7 @@ def test_segments_beyond_the_limit_are_marked_as_cut() -> None:
 
 
 def test_segments_refuse_a_template_without_a_right_mask() -> None:
-    with pytest.raises(ModelError, match="changes earlier turns"):
+    with pytest.raises(DataError, match="changes earlier turns"):
         segments(chat("a", "hm, b", "c", "d"), ChatML(rewrites=True))
 
 

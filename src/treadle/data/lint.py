@@ -223,7 +223,7 @@ def segments(row: Row, tokenizer: Tokenizer, *, max_tokens: int = NO_LIMIT) -> t
     """Render a row and cut the text where the loss mask changes. Joined, it is the whole text.
 
     Raises:
-        ModelError: the template rewrites earlier turns, so that no mask can be right.
+        DataError: the template rewrites earlier turns, so that no mask can be right.
     """
     tokens = tokenise([row], tokenizer, max_tokens=NO_LIMIT)[0]
     text = tokenizer.render(safe_turns(row.conversation, tokenizer), open_reply=False)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.row import Message, Row
-from treadle.errors import ModelError
+from treadle.errors import DataError
 
 ZERO_WIDTH = "\u200b"
 
@@ -93,7 +93,7 @@ def tokenise(rows: Sequence[Row], tokenizer: Tokenizer, *, max_tokens: int) -> l
     """Render, encode and mask rows. Tokens beyond `max_tokens` are cut off at the right.
 
     Raises:
-        ModelError: the template rewrites earlier turns, so that no mask can be right.
+        DataError: the template rewrites earlier turns, so that no mask can be right.
     """
     rendered = [_render(row, tokenizer) for row in rows]
     encodings = tokenizer.encode([text for text, _, _ in rendered])
@@ -117,7 +117,7 @@ def _render(row: Row, tokenizer: Tokenizer) -> tuple[str, list[tuple[int, int]],
         opened = tokenizer.render(turns[:i], open_reply=True) if i else ""
         closed = text if i == len(turns) - 1 else tokenizer.render(turns[: i + 1], open_reply=False)
         if not (closed.startswith(opened) and text.startswith(closed)):
-            raise ModelError(
+            raise DataError(
                 f"row {row.id}: the chat template changes earlier turns when later ones are added, "
                 "so no loss mask can be right. Train on single-turn rows or change the template."
             )

@@ -220,7 +220,9 @@ def audit_rows(
     pool = _pool(rows)
     default: dict[str, dict[str, Any]] = {name: {} for name in (*ALWAYS_AUDITED, "near_duplicates")}
     chosen = default if ops is None else ops
-    sealed = SealedSets({n: _pool(r) for n, r in against.items()}).index() if against else None
+    ngram = int(chosen.get("contamination", {}).get("ngram", 13))
+    sets = SealedSets({name: _pool(found) for name, found in (against or {}).items()})
+    sealed = sets.index(ngram=ngram) if against else None
     with _watched(progress) as observer, open_workshop(store=_store(), observer=observer) as shop:
         context = replace(shop.context, sealed=sealed)
         return {

@@ -264,6 +264,14 @@ def test_unscored_features_stay_unscored(folder: Path, page: str) -> None:
     assert f">{len(missing)}</td>" in page
 
 
+def test_a_measured_sample_is_not_taken_for_the_pool(copy: Path, page: str) -> None:
+    assert "Measured on" not in page
+    features = pl.read_parquet(copy / "features.parquet")
+    (copy / "features.parquet").write_bytes(to_parquet(features.head(100)))
+    words = Text(write_report(copy).read_text(encoding="utf-8")).words
+    assert f"Measured on 100 of the {features.height} rows that passed the audit" in words
+
+
 # ---- size ----------------------------------------------------------------------------------------
 
 

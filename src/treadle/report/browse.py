@@ -58,9 +58,11 @@ def _missing(embedded: Embedded) -> Safe | None:
 
 
 def _listed(shown: Mapping[str, int], totals: Mapping[str, int]) -> str:
-    return ", ".join(
-        f"{name} {count(shown.get(name, 0))} of {count(n)}" for name, n in totals.items()
-    )
+    parts = [
+        f"{WORDS.get(name, name)} {count(shown.get(name, 0))} of {count(n)}"
+        for name, n in totals.items()
+    ]
+    return ", ".join(parts)
 
 
 def _controls() -> Safe:

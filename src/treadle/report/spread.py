@@ -62,6 +62,7 @@ def spread(run: RunFolder) -> Section:
                 "percentile of all rows; rows beyond lie in the outermost bins. Random is what "
                 "choosing without looking gives (all random controls together)."
             ),
+            _measured(run, features[0]),
             _legend(features[0]),
             tag("div", *plots, class_="small-multiples wide" if wide else "small-multiples"),
             absent("Only the first 9 features are drawn; the table has all.")
@@ -71,6 +72,15 @@ def spread(run: RunFolder) -> Section:
         ]
     )
     return Section("spread", title, short, body)
+
+
+def _measured(run: RunFolder, group: Groups) -> Safe | None:
+    """Say so where only a sample was measured."""
+    passed = after_audit(run).height
+    if group.rows >= passed:
+        return None
+    words = f"Measured on {count(group.rows)} of the {count(passed)} rows that passed the audit"
+    return tag("p", f"{words}: the figures here are of those.", class_="notice")
 
 
 def groups(run: RunFolder) -> list[Groups]:
@@ -152,7 +162,7 @@ def _outline(shares: Values, edges: Values, across: plot.Axis, up: plot.Axis, ki
 
 
 def _legend(group: Groups) -> Safe:
-    entries = [("fill idle", "all rows after the audit", True)]
+    entries = [("fill idle", "all measured rows", True)]
     entries.append(("outline tested", "selected", bool(len(group.selected))))
     entries.append(("outline random", "random control", bool(len(group.random))))
     items = []
@@ -197,9 +207,7 @@ def _medians(features: list[Groups]) -> Safe:
     known = [group.name for group in features if group.name in MEANING]
     meanings = [tag("div", tag("dt", name), tag("dd", MEANING[name])) for name in known]
     names = tag("dl", *meanings, class_="meanings") if meanings else None
-    return join(
-        [table("Features over the rows that passed the audit", columns, body), words, names]
-    )
+    return join([table("Features of the measured rows", columns, body), words, names])
 
 
 def _quantile(values: Values, q: float) -> str:

@@ -163,7 +163,9 @@ def _strip(counts: Counts, whole: int) -> Safe | None:
     at, shapes, keys = 0.0, [], []
     for name, rows, kind in parts:
         width = 1000 * rows / whole
-        shapes.append(plot.rect(at, 0, width - 2, 26, f"fill {kind}", f"{name}: {count(rows)}"))
+        shapes.append(
+            plot.rect(at, 0, max(width - 2, 1.5), 26, f"fill {kind}", f"{name}: {count(rows)}")
+        )
         at += width
         swatch = plot.svg(12, 12, name, plot.rect(0, 0, 12, 12, f"fill {kind}"), class_="swatch")
         part = tag("small", share(rows, whole))

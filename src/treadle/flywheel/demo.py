@@ -35,10 +35,10 @@ POOL, DEV, HELDOUT, RECIPE, PLANTED = (
 FEWEST_ROWS = 100
 
 RECIPE_TEXT = """\
-# The demo: which fifth of 300 rows, out of a pool with planted defects, is worth training on?
+# The demo: which fifth of 200 rows, out of a pool with planted defects, is worth training on?
 # `planted.json` says which rows are bad, and how; nothing in this recipe reads it.
 student: embedded
-data: {train: pool.jsonl, target: dev.jsonl, evaluate: heldout.jsonl, sample: 300}
+data: {train: pool.jsonl, target: dev.jsonl, evaluate: heldout.jsonl, sample: 200}
 audit: {near_duplicates: 0.8, contamination: {ngram: 13}}
 select: {by: ifd, diverse: k_center, keep: 20%}
 train: {method: sft, lora: 8, epochs: 1}
@@ -73,7 +73,7 @@ def write_demo(folder: Path, *, seed: int = 0, rows: int = 3000) -> dict[str, ob
         raise DataError(f"{folder / POOL}: exists and is not a demo's. Choose another folder.")
     wanted = counts(rows)
     natural = rows - sum(wanted[kind] for kind in ADDED)
-    heldout, dev = min(100, max(30, rows // 15)), max(10, rows // 50)
+    heldout, dev = min(80, max(30, rows // 15)), max(10, rows // 50)
     split = write_rows(read_stdlib(), seed, train=natural, dev=dev, heldout=heldout)
     garden = plant(split, seed, wanted)
     lines, defects = _number(garden, seed, wanted["malformed_line"])

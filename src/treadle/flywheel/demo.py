@@ -73,7 +73,7 @@ def write_demo(folder: Path, *, seed: int = 0, rows: int = 3000) -> dict[str, ob
         raise DataError(f"{folder / POOL}: exists and is not a demo's. Choose another folder.")
     wanted = counts(rows)
     natural = rows - sum(wanted[kind] for kind in ADDED)
-    heldout, dev = min(80, max(30, rows // 15)), max(10, rows // 50)
+    heldout, dev = min(100, max(30, rows // 15)), max(10, rows // 50)
     split = write_rows(read_stdlib(), seed, train=natural, dev=dev, heldout=heldout)
     garden = plant(split, seed, wanted)
     lines, defects = _number(garden, seed, wanted["malformed_line"])

@@ -7,6 +7,7 @@ Exit codes: 0 done (and, for `run`, accepted) · 1 failed · 2 usage · 3 held o
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -56,6 +57,8 @@ def main() -> None:
     """Run the command line: foreseen errors are one paragraph, a traceback only with --debug."""
     debug = "--debug" in sys.argv  # anywhere on the line, so that it can be added at its end
     console = Console(stderr=True)
+    # What a library plans for its own next release is no news to the person at the terminal.
+    warnings.simplefilter("ignore", FutureWarning)
     try:
         app([a for a in sys.argv[1:] if a != "--debug"])
     except TreadleError as error:

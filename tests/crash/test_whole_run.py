@@ -1,7 +1,8 @@
 """A whole run of the scripted student, stopped everywhere: it always resumes to the same bytes.
 
-While one run works, the folder is copied before every step that could be its last; each copy is what
-a crash at that moment leaves, and is resumed in a process of its own. Processes come from a fork
+While one run works, the folder is copied before every step that could be its last, if the step
+before changed anything (temp files alone: one step in nine). Each copy is what a crash at that
+moment leaves, and is resumed in a process of its own. Processes come from a fork
 server that has imported everything, since starting Python would cost more than the turn itself.
 `TREADLE_KILLS` sets the number of random kills (20 by default; `make crash` sets 200).
 """

@@ -360,7 +360,7 @@ def test_bf16_ranks_real_rows_as_fp32_does(shared_data: Path) -> None:
     for name in ("nll", "ifd", "ifd_ppl"):
         pairs = pl.DataFrame({"a": narrow[name], "b": wide[name]}).drop_nulls()
         assert spearmanr(pairs["a"], pairs["b"]).statistic >= 0.995, name
-    # The bar is the order; single short replies may move by a few tenths.
+    # The bar is the order. Single rows may move more: 0.21 was seen among these.
     assert (narrow["nll"] - wide["nll"]).abs().mean() < 0.05
 
 

@@ -106,7 +106,8 @@ def plain_trl_losses(student, rows, folder, *, batches, rate, lora, warmup=0.05,
         }
     )
     arguments = trl.SFTConfig(
-        output_dir=str(folder), learning_rate=rate, lr_scheduler_type="cosine", warmup_steps=warmup,
+        output_dir=str(folder), learning_rate=rate, lr_scheduler_type="cosine",
+        warmup_steps=int(warmup * len(batches)),
         max_steps=len(batches), per_device_train_batch_size=len(batches[0]), use_cpu=True,
         bf16=False, gradient_checkpointing=False, report_to="none", save_strategy="no",
         disable_tqdm=True, seed=seed, weight_decay=0.0, max_length=None,
@@ -125,17 +126,18 @@ def plain_trl_losses(student, rows, folder, *, batches, rate, lora, warmup=0.05,
 
 
 @pytest.mark.parametrize("lora", [0, 4])
-@pytest.mark.parametrize("positions", [2048, 40])
-def test_losses_equal_those_of_trl_on_the_same_batches(tmp_path, monkeypatch, lora, positions):
-    monkeypatch.setattr(compact, "POSITIONS_AT_ONCE", positions)
+@pytest.mark.parametrize("tokens_at_once", [2048, 150])
+def test_losses_equal_those_of_trl_on_the_same_batches(tmp_path, monkeypatch, lora, tokens_at_once):
+    monkeypatch.setattr(compact, "TOKENS_AT_ONCE", tokens_at_once)
     student, rows = untrained(), mixed_rows()
     rate = 1e-2 if lora else 2e-3
     options = {"batch_size": 6, "epochs": 3, "learning_rate": rate, "lora": lora}
+    options["warmup_ratio"] = 0.25
     ours = train(rows, student, tmp_path / "ours", **options)["losses"]
     taught = lessons(to_frame(rows), student.tokenizer, max_tokens=512, where="test")
     batches = schedule(taught.lengths, batch_size=6, epochs=3, steps=None, seed=0)
     theirs = plain_trl_losses(
-        student, rows, tmp_path / "theirs", batches=batches, rate=rate, lora=lora
+        student, rows, tmp_path / "theirs", batches=batches, rate=rate, lora=lora, warmup=0.25
     )
     assert len(ours) == len(theirs) == 12
     assert max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) < 1e-4
@@ -283,6 +285,26 @@ def test_the_tuned_student_has_learnt_what_was_trained(tmp_path, lora, precision
     assert tuned.fingerprint != student.fingerprint
 
 
+@pytest.mark.parametrize("steps", [1, 5])
+def test_no_step_of_a_short_training_is_wasted(tmp_path, steps):
+    """Warm-up begins at a rate of 0: rounded up to one step, it would be all of a one-step arm."""
+    student, rows = untrained(), mixed_rows(8)
+    train(rows, student, tmp_path / "first", steps=1, learning_rate=1e-2)
+    assert mean_nll(student.tuned(tmp_path / "first"), rows) < mean_nll(student, rows) - 0.01
+    figures = train(rows, student, tmp_path / "more", steps=steps, learning_rate=1e-2)
+    assert len(set(figures["losses"])) == steps, "each step saw other weights"
+
+
+@pytest.mark.parametrize("width", [2, 150, 700])
+def test_a_batch_is_cut_by_its_padded_tokens_and_no_row_is_lost(monkeypatch, width):
+    monkeypatch.setattr(compact, "TOKENS_AT_ONCE", 600)
+    batch = {"input_ids": torch.arange(7 * width).reshape(7, width)}
+    parts = [part["input_ids"] for part in compact.sliced(batch)]
+    assert torch.equal(torch.cat(parts), batch["input_ids"])
+    assert all(part.numel() <= 600 or len(part) == 1 for part in parts)
+    assert len(parts) == {2: 1, 150: 2, 700: 7}[width]
+
+
 def test_an_adapter_shares_the_weights_of_its_student():
     student = untrained()
     shared = trainable_copy(student.model, full=False)
@@ -401,7 +423,7 @@ def test_attention_targets_are_the_layers_inside_attention():
 def test_the_hooks_into_trl_that_we_override_still_exist():
     import trl
 
-    for name in ("compute_loss", "get_train_dataloader", "_send_telemetry"):
+    for name in ("training_step", "compute_loss", "get_train_dataloader", "_send_telemetry"):
         assert callable(getattr(trl.SFTTrainer, name)), name
 
 

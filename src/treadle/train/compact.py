@@ -2,8 +2,9 @@
 
 The head of a small model costs as much as a third of its body, and most positions (the prompt, the
 padding) carry no loss. TRL skips them on a GPU with Triton; elsewhere it computes them all. The
-subclass here skips them everywhere, follows a given order of batches, asks a clock before each
-step, and sends nothing to anyone. Schedule, optimiser, clipping and precision are TRL's.
+subclass here skips them everywhere, follows a given order of batches, cuts a batch of long rows
+into slices that fit into memory, asks a clock before each step, and sends nothing to anyone.
+Schedule, optimiser, clipping and precision are TRL's.
 
 Not here: an op (`sft`). torch is imported inside the functions: this file is read at start-up.
 """
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     import torch
     from trl import SFTTrainer
 
-POSITIONS_AT_ONCE = 2048
-"""Trained positions whose logits exist at a time; larger batches are recomputed in slices."""
+TOKENS_AT_ONCE = 2048
+"""Padded tokens whose activations exist at a time: about 5 GB for a model of 135M parameters."""
 
 
 @cache
@@ -73,6 +74,20 @@ def compact_trainer() -> type[SFTTrainer]:
                 self.train_dataset, batch_sampler=self.batches, collate_fn=self.data_collator
             )
 
+        def training_step(
+            self,
+            model: torch.nn.Module,
+            inputs: Mapping[str, torch.Tensor],
+            num_items_in_batch: torch.Tensor | int | None = None,
+        ) -> torch.Tensor:
+            """Add up the gradients of a batch slice by slice: the same step in less memory."""
+            count = (inputs["labels"][:, 1:] != -100).sum()
+            step = super().training_step
+            parts = [step(model, part, count) for part in sliced(inputs)]
+            loss: torch.Tensor = sum(parts[1:], start=parts[0])
+            self.losses.append(loss)
+            return loss
+
         def compute_loss(
             self,
             model: torch.nn.Module,
@@ -81,14 +96,8 @@ def compact_trainer() -> type[SFTTrainer]:
             num_items_in_batch: torch.Tensor | int | None = None,
         ) -> torch.Tensor:
             head = self.accelerator.unwrap_model(model).get_output_embeddings()
-            ids, labels = inputs["input_ids"], inputs["labels"]
-            total = summed_nll(model, head, ids, labels)
-            count = num_items_in_batch
-            if count is None:
-                count = (labels[:, 1:] != -100).sum()
-            loss = total / torch.as_tensor(count, device=total.device).clamp(min=1)
-            self.losses.append(loss.detach())
-            return loss
+            total = summed_nll(model, head, inputs["input_ids"], inputs["labels"])
+            return total / torch.as_tensor(num_items_in_batch, device=total.device)
 
         def _send_telemetry(self) -> None:
             """Say nothing to anyone."""
@@ -109,44 +118,22 @@ def collate(rows: Sequence[Mapping[str, list[int]]], pad_id: int) -> dict[str, t
     return {"input_ids": ids, "labels": labels}
 
 
+def sliced(batch: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor]]:
+    """Cut a batch into runs of rows of at most TOKENS_AT_ONCE padded tokens (or one row)."""
+    count, width = batch["input_ids"].shape
+    rows = max(1, TOKENS_AT_ONCE // width)
+    for begin in range(0, count, rows):
+        yield {name: column[begin : begin + rows] for name, column in batch.items()}
+
+
 def summed_nll(
     model: torch.nn.Module, head: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
     """Return the summed negative log-likelihood of the labels.
 
-    Logits of a large batch would fill the memory, so its rows go through in slices whose
-    activations are computed again in the backward pass.
-    """
-    from torch.utils.checkpoint import checkpoint
-
-    counts = (labels[:, 1:] != -100).sum(dim=1).tolist()
-    slices = list(_slices(counts))
-    if len(slices) == 1:
-        return _slice_nll(model, head, ids, labels)
-    parts = [
-        checkpoint(_slice_nll, model, head, ids[a:b], labels[a:b], use_reentrant=False)
-        for a, b in slices
-    ]
-    total: torch.Tensor = sum(parts[1:], start=parts[0])
-    return total
-
-
-def _slices(counts: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cut rows into runs of at most POSITIONS_AT_ONCE trained positions (or one row)."""
-    begin = 0
-    for end in range(1, len(counts) + 1):
-        if end == len(counts) or sum(counts[begin : end + 1]) > POSITIONS_AT_ONCE:
-            yield begin, end
-            begin = end
-
-
-def _slice_nll(
-    model: torch.nn.Module, head: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor
-) -> torch.Tensor:
-    """Run the model's own forward with a head that sees trained positions only.
-
-    A hook picks the positions, so whatever the architecture does to its logits afterwards (scaling,
-    soft-capping) still happens. Padding is on the right and attention is causal: no mask is needed.
+    The model runs its own forward with a head that sees trained positions only. A hook picks the
+    positions, so whatever the architecture does to its logits afterwards (scaling, soft-capping)
+    still happens. Padding is on the right and attention is causal: no mask is needed.
     """
     import torch
 

@@ -108,7 +108,8 @@ def sft(
         learning_rate: by default 5e-4 for an adapter and 5e-5 for all weights.
         targets: which linear layers get an adapter.
         max_tokens: rows are cut off here at the right.
-        warmup_ratio: share of the steps in which the learning rate rises.
+        warmup_ratio: share of the steps in which the learning rate rises from 0; whole steps,
+            rounded down, so that a short training does not waste its first one.
 
     Writes `adapter_model.safetensors` and `adapter_config.json`, or for full fine-tuning
     `model.safetensors` with configuration and tokenizer. Returns steps, tokens, trained_tokens and
@@ -203,7 +204,7 @@ def _arguments(student: LocalModel, settings: Settings, steps: int, place: Path)
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=settings.warmup_ratio,
+        warmup_steps=int(settings.warmup_ratio * steps),
         weight_decay=0.0,
         max_steps=steps,
         seed=settings.seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from treadle.data.pool import Pool
+from treadle.data.randomness import derived_rng
 from treadle.data.sealed_index import SealedIndex
 from treadle.errors import ModelError
 from treadle.machinery.engine import Engine
@@ -47,6 +47,4 @@ class Context:
 
     def rng(self, *names: object) -> np.random.Generator:
         """Return a generator derived from the run's seed and these names, on any machine alike."""
-        text = "/".join(str(part) for part in (self.seed, *names))
-        digest = hashlib.sha256(text.encode()).digest()
-        return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+        return derived_rng(self.seed, *names)

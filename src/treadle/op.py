@@ -19,7 +19,6 @@ group `treadle.ops`, and a single file through `load_plugin`.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -28,7 +27,7 @@ import inspect
 import json
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +36,7 @@ from typing import Any, Literal, get_type_hints
 import pydantic
 
 from treadle.errors import RecipeError, nearest
+from treadle.machinery.code import code_hash
 
 Role = Literal["audit", "measure", "select", "train", "evaluate", "gate"]
 ROLES: tuple[Role, ...] = ("audit", "measure", "select", "train", "evaluate", "gate")
@@ -114,7 +114,12 @@ class BoundOp:
     @property
     def fingerprint(self) -> str:
         """Hash of name, options and code (with all of treadle's code that it imports)."""
-        parts = [self.op.role, self.op.name, dict(self.options), code_hash(self.op.factory)]
+        parts = [
+            self.op.role,
+            self.op.name,
+            dict(self.options),
+            code_hash(self.op.factory.__module__),
+        ]
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -131,45 +136,6 @@ def _schema(factory: Factory) -> type[pydantic.BaseModel]:
         f"{factory.__name__}_options", __config__=config, **fields
     )
     return model
-
-
-def code_hash(function: Callable[..., Any]) -> str:
-    """Hash the file of a function and every treadle file that it imports, directly or not."""
-    return _module_hash(function.__module__)
-
-
-@cache
-def _module_hash(module: str) -> str:
-    seen: dict[str, bytes] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        source = _source(name)
-        seen[name] = source
-        waiting.extend(_own_imports(source))
-    digest = hashlib.sha256()
-    for name in sorted(seen):
-        digest.update(f"{name}:{len(seen[name])}:".encode() + seen[name])
-    return digest.hexdigest()[:32]
-
-
-def _source(module: str) -> bytes:
-    loaded = sys.modules.get(module)
-    spec = loaded.__spec__ if loaded is not None else importlib.util.find_spec(module)
-    origin = spec.origin if spec is not None else getattr(loaded, "__file__", None)
-    if origin is None or not Path(origin).is_file():
-        return b""
-    return Path(origin).read_bytes()
-
-
-def _own_imports(source: bytes) -> Iterable[str]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.startswith("treadle."))
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("treadle."):
-            yield str(node.module)
 
 
 _REGISTRY: dict[tuple[str, str], Op] = {}

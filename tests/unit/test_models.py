@@ -1,12 +1,12 @@
 """Loading, tokenising, answering and tuning, on models small enough to build in the test."""
 
+import functools
 import hashlib
 import json
 import shutil
 import subprocess
 import sys
 import time
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from treadle.models.protocol import Scorable
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
+cache = pytest.importorskip("treadle.models.cache")
 embedded = pytest.importorskip("treadle.models.embedded")
 local = pytest.importorskip("treadle.models.local")
 weights = pytest.importorskip("treadle.models.weights")
@@ -66,7 +67,7 @@ def new_backend(template: str | None = TEMPLATE):
     return tokenizer
 
 
-@cache
+@functools.cache
 def new_tokenizer():
     return HFTokenizer(new_backend(), name="tiny")
 
@@ -415,6 +416,27 @@ def test_an_adapter_changes_the_tuned_student_and_not_the_base(tmp_path: Path) -
     assert tuned.fingerprint != fingerprint == student.fingerprint
 
 
+def test_an_adapter_that_adds_nothing_leaves_every_bit_of_a_bf16_student_s_scores(
+    tmp_path: Path,
+) -> None:
+    """Merging must round weights and nothing else: rotary frequencies stay in fp32."""
+    peft = pytest.importorskip("peft")
+    import copy
+
+    new_model().to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    new_backend().save_pretrained(tmp_path / "base")
+    student = local.load_folder(tmp_path / "base", name="tiny", precision="bf16")
+    settings = peft.LoraConfig(r=2, target_modules="all-linear")
+    peft.get_peft_model(copy.deepcopy(student.model), settings).save_pretrained(tmp_path / "none")
+    tuned = student.tuned(tmp_path / "none")
+    buffers = dict(student.model.named_buffers())
+    assert any(buffer.dtype == torch.float32 for buffer in buffers.values())
+    for name, buffer in tuned.model.named_buffers():
+        assert torch.equal(buffer, buffers[name]), name
+    text = "some text to score, long enough for positions to matter"
+    np.testing.assert_array_equal(scores(tuned, text), scores(student, text))
+
+
 def test_a_tuned_student_can_be_tuned_again(tmp_path: Path) -> None:
     student = new_student()
     once = student.tuned(adapter(tmp_path / "a", student.model)[0])
@@ -456,16 +478,16 @@ def test_without_its_wheel_the_embedded_model_names_the_command(
 def test_a_changed_or_missing_file_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"weights")
     (tmp_path / "config.json").write_text("{}")
-    assert not embedded.is_whole(tmp_path), "no manifest: the conversion did not finish"
+    assert not cache.is_whole(tmp_path), "no manifest: the conversion did not finish"
     marks = {p.name: weights.file_hash(p) for p in tmp_path.iterdir()}
-    (tmp_path / embedded.MANIFEST).write_text(json.dumps(marks))
-    assert embedded.is_whole(tmp_path)
+    (tmp_path / cache.MANIFEST).write_text(json.dumps(marks))
+    assert cache.is_whole(tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"weightz")
-    assert not embedded.is_whole(tmp_path)
+    assert not cache.is_whole(tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"weights")
-    assert embedded.is_whole(tmp_path)
+    assert cache.is_whole(tmp_path)
     (tmp_path / "config.json").unlink()
-    assert not embedded.is_whole(tmp_path)
+    assert not cache.is_whole(tmp_path)
 
 
 LOAD = "from treadle.models import embedded; print(embedded.folder())"
@@ -498,7 +520,7 @@ def test_a_killed_conversion_leaves_nothing_and_two_at_once_convert_once(tmp_pat
     outputs = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert sum("preparing the embedded model" in err for _, err in outputs) == 1
-    assert embedded.is_whole(tmp_path / embedded.FOLDER)
+    assert cache.is_whole(tmp_path / embedded.FOLDER)
     left = {p.name for p in tmp_path.iterdir()}
     assert left == {embedded.FOLDER, f".{embedded.FOLDER}.lock"}
     shutil.rmtree(tmp_path / embedded.FOLDER)

@@ -25,10 +25,11 @@ from treadle.data.minhash import plan
 from treadle.data.pool import Pool
 from treadle.data.selection import FINDING_SCHEMA, Findings
 from treadle.errors import RecipeError
+from treadle.machinery.code import code_hash
 from treadle.machinery.engine import Engine, LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.machinery.store import Store
-from treadle.op import audit, code_hash
+from treadle.op import audit
 
 
 @audit(
@@ -71,7 +72,7 @@ def near_duplicates(
 
     def find(pool: Pool, context: Context) -> Findings:
         with _engine_of(context) as engine:
-            code = code_hash(near_duplicates)
+            code = code_hash(__name__)
             pairs = similar_pairs(engine, pool, settings, code, context.tick)
         rows = _named(pool, _greedy(pairs))
         return Findings(rows, _figures(rows, pairs, settings))

@@ -74,39 +74,34 @@ def cuts(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
 
 
 def _families(sequences: Sequence[Scorable], shares: bool) -> Iterator[tuple[list[int], int]]:
-    """Yield groups of sequences with the number of leading tokens they share, largest gain first."""
+    """Yield groups of sequences with the number of leading tokens they share, largest gain first.
+
+    Sorted by content, sequences with a common prefix are neighbours, so the best prefix is the
+    largest rectangle under the curve of what each has in common with the next. With a group taken
+    out, its neighbours meet, and have in common the least of what lay between them.
+    """
+    heads = [s.ids[: _prefix_limit(s)] for s in sequences] if shares else []
     rest = list(range(len(sequences)))
-    limits = [_prefix_limit(s) for s in sequences] if shares else []
-    while shares and rest:
-        members, shared = _best_prefix(sequences, limits, rest)
-        if shared < SHORTEST_PREFIX or shared * (len(members) - 1) < LEAST_SAVED_TOKENS:
+    if shares:
+        rest.sort(key=lambda i: (heads[i].tolist(), i))
+    common = [_common(heads[a], heads[b]) for a, b in itertools.pairwise(rest)] if shares else []
+    while common:
+        begin, end, shared = _largest_rectangle(common)
+        if shared < SHORTEST_PREFIX or shared * (end - begin) < LEAST_SAVED_TOKENS:
             break
-        yield members, shared
-        taken = set(members)
-        rest = [i for i in rest if i not in taken]
+        yield sorted(rest[begin : end + 1]), shared
+        is_inside = begin > 0 and end + 1 < len(rest)
+        joined = [min(common[begin - 1 : end + 1])] if is_inside else []
+        common = common[: max(0, begin - 1)] + joined + common[end + 1 :]
+        rest = rest[:begin] + rest[end + 1 :]
     if rest:
-        yield rest, 0
+        yield sorted(rest), 0
 
 
 def _prefix_limit(sequence: Scorable) -> int:
     """How many leading tokens may be shared: the first wanted one is predicted from outside."""
     wanted = np.flatnonzero(sequence.wanted[1:])
     return int(wanted[0]) if len(wanted) else len(sequence.ids) - 1
-
-
-def _best_prefix(
-    sequences: Sequence[Scorable], limits: Sequence[int], candidates: Sequence[int]
-) -> tuple[list[int], int]:
-    """Return the sequences whose shared prefix saves most tokens, and its length.
-
-    Sorted by content, sequences with a common prefix are neighbours, so the best prefix is the
-    largest rectangle under the curve of what each has in common with the next.
-    """
-    heads = {i: sequences[i].ids[: limits[i]] for i in candidates}
-    ordered = sorted(candidates, key=lambda i: (heads[i].tolist(), i))
-    common = [_common(heads[a], heads[b]) for a, b in itertools.pairwise(ordered)]
-    begin, end, height = _largest_rectangle(common)
-    return sorted(ordered[begin : end + 1]), height
 
 
 def _common(a: NDArray[np.int32], b: NDArray[np.int32]) -> int:

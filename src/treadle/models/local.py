@@ -19,14 +19,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import transformers
 from safetensors import SafetensorError
 
+from treadle.data.randomness import derived_rng
 from treadle.data.row import Message
 from treadle.data.template import safe_turns
 from treadle.errors import ModelError
+from treadle.machinery.code import code_hash
 from treadle.models import generation, likelihood, weights
 from treadle.models.protocol import Reply, Scorable, TokenScores
 from treadle.models.tokenizer import HFTokenizer
@@ -55,7 +56,7 @@ class LocalStudent:
         self.tokenizer = tokenizer
         self.weights_hash = weights_hash
         self.precision = next(k for k, dtype in DTYPES.items() if dtype == model.dtype)
-        window = getattr(model.config, "max_position_embeddings", None)
+        window = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.max_tokens = int(window) if window else 2048
 
     @property
@@ -67,7 +68,6 @@ class LocalStudent:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of weights, tokenizer, template, precision, device type, code and versions."""
-        code = [Path(str(module.__file__)).read_bytes() for module in (likelihood, generation)]
         parts = [
             self.weights_hash,
             self.tokenizer.fingerprint,
@@ -75,7 +75,7 @@ class LocalStudent:
             self.device.type,
             torch.__version__,
             transformers.__version__,
-            hashlib.sha256(b"".join(code)).hexdigest(),
+            code_hash(__name__),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -128,7 +128,7 @@ class LocalStudent:
         drafts = [
             generation.Draft(
                 encoding.ids,
-                _rng(seed, text),
+                derived_rng(seed, text),
                 room=min(max_new_tokens, self.max_tokens - len(encoding.ids)),
             )
             for text, encoding in zip(texts, self.tokenizer.encode(texts), strict=True)
@@ -174,17 +174,12 @@ class LocalStudent:
         )
 
 
-def _rng(seed: int, text: str) -> np.random.Generator:
-    digest = hashlib.sha256(f"{seed}/{text}".encode("utf-8", "replace")).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
-
-
 def _merged(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Return a copy of `base` with a PEFT adapter merged in.
 
-    Adapter and weight are added in fp32 and rounded once. In bf16 that rounding moves a row's mean
-    NLL by about 0.01, no more than the base weights' own rounding does, and a merged student scores
-    and answers at full speed and can be tuned again.
+    Adapter and weight are added in fp32 and rounded once, and a merged student scores and answers
+    at full speed and can be tuned again. Only weights are rounded: a bf16 model keeps its rotary
+    frequencies in fp32, and casting the whole model would move every position.
     """
     from peft import PeftModel
 
@@ -195,7 +190,8 @@ def _merged(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
         )
     wide = copy.deepcopy(base).float()
     tuned = PeftModel.from_pretrained(wide, str(folder), is_trainable=False)
-    merged: PreTrainedModel = tuned.merge_and_unload().to(base.dtype)
+    merged = copy.deepcopy(base)
+    merged.load_state_dict(tuned.merge_and_unload().state_dict())
     return merged
 
 

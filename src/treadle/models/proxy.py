@@ -15,13 +15,8 @@ Not here: the sums themselves (`sums`), training (`train/sft.py`).
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +26,8 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from treadle.data.row import ROLES
 from treadle.data.template import tokenise
-from treadle.errors import ModelError
-from treadle.models import embedded, local, sums, weights
-from treadle.models.cache import cache_folder
+from treadle.models import local, sums
+from treadle.models.cache import kept
 from treadle.models.sums import proxy_items, proxy_rows
 from treadle.models.tokenizer import HFTokenizer
 
@@ -66,39 +60,17 @@ def folder() -> Path:
         ModelError: as for `load`.
     """
     sources = [Path(str(module.__file__)).read_bytes() for module in (sys.modules[__name__], sums)]
-    mark = hashlib.sha256(b"".join(sources)).hexdigest()[:12]
-    target = cache_folder() / f"proxy-{mark}"
-    if embedded.is_whole(target):
-        return target
-    try:
-        _make(target)
-    except OSError as error:
-        raise ModelError(
-            f"{target}: the proxy cannot be kept there ({error.strerror or error}). "
-            "Set TREADLE_CACHE to a folder that you may write to."
-        ) from error
-    return target
+    return kept(
+        f"proxy-{hashlib.sha256(b''.join(sources)).hexdigest()[:12]}",
+        _make,
+        doing="pretraining the proxy (once, about 10 seconds)",
+        room="1 MB",
+    )
 
 
 def _make(target: Path) -> None:
-    """Pretrain beside the target, then put it in place with one rename."""
-    print(
-        f"treadle: pretraining the proxy in {target} (once, about 10 seconds)",
-        file=sys.stderr,
-        flush=True,
-    )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".proxy-") as name:
-        made = Path(name) / "model"
-        with weights.quietly():
-            pretrained().save_pretrained(made)
-            new_tokenizer().save_pretrained(made)
-        marks = {path.name: weights.file_hash(path) for path in sorted(made.iterdir())}
-        (made / embedded.MANIFEST).write_text(json.dumps(marks, indent=1), encoding="utf-8")
-        if target.exists() and not embedded.is_whole(target):
-            shutil.rmtree(target)
-        with contextlib.suppress(FileExistsError):  # another process was faster: keep its model
-            os.rename(made, target)
+    pretrained().save_pretrained(target)
+    new_tokenizer().save_pretrained(target)
 
 
 def pretrained() -> LlamaForCausalLM:

@@ -27,10 +27,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.data.randomness import derived_rng
 from treadle.data.row import ROLES, Message
 from treadle.data.template import Encoding, safe_turns
 from treadle.errors import ModelError
-from treadle.models.ngrams import NOTHING, REACH, STRENGTHS, UNIT, Counts, followers, grams
+from treadle.machinery.code import code_hash
+from treadle.models.ngrams import NOTHING, REACH, UNIT, Counts, followers, grams
 from treadle.models.protocol import Reply, Scorable, TokenScores
 
 CONTROL = (*(f"<|{role}|>" for role in ROLES), "<|end|>")
@@ -103,7 +105,7 @@ class ScriptedStudent:
 
     @cached_property
     def fingerprint(self) -> str:
-        parts = [self.counts.to_json(), STRENGTHS, CACHE_STRENGTH, CONTROL, self.max_tokens]
+        parts = [self.counts.to_json(), self.max_tokens, code_hash(__name__)]
         text = json.dumps([*parts, sorted(self.replies.items())])
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -166,8 +168,7 @@ class ScriptedStudent:
         self, prompt: Sequence[Message], max_new_tokens: int, temperature: float, seed: int
     ) -> Reply:
         text = self.tokenizer.render(safe_turns(prompt, self.tokenizer), open_reply=True)
-        digest = hashlib.sha256(f"{seed}/{text}".encode("utf-8", "replace")).digest()
-        rng = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:16], "little")))
+        rng = derived_rng(seed, text)
         ids = self.tokenizer.encode([text])[0].ids
         start = len(ids)
         while len(ids) - start < max_new_tokens and len(ids) < self.max_tokens:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator
 from functools import lru_cache
@@ -34,6 +35,19 @@ def locate(name: str, *, hint: str = "") -> Path:
             f"model {name!r}: no such folder, and not an id of the form owner/name.{hint}"
         )
     return _from_cache(name) or _from_hub(name, hint)
+
+
+def in_wheel(package: str, file: str, install: str) -> Path:
+    """Return a file inside an installed package, without importing the package.
+
+    Raises:
+        ModelError: it is not installed; `install` is what to run.
+    """
+    spec = importlib.util.find_spec(package)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(place) / file).is_file():
+            return Path(place) / file
+    raise ModelError(f"the weights of {package} are not installed. Run: {install}")
 
 
 def _from_cache(name: str) -> Path | None:

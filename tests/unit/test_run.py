@@ -208,3 +208,39 @@ def test_a_damaged_blob_is_noticed_and_made_again(run: treadle.Run, tmp_path: Pa
         path.write_bytes(bytes(blob))
     treadle.run(recipe, out=out, progress=False)
     assert tree(out) == tree(run.path)
+
+
+def test_arms_of_equal_tokens_are_equal_in_training_wherever_rows_are_cut(tmp_path: Path) -> None:
+    long = [
+        {"id": f"long-{i}", "prompt": "Say it.", "completion": " ".join(f"w{i}x{j}" for j in range(300))}
+        for i in range(20)
+    ]  # fmt: skip
+    write_turn(tmp_path)
+    with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as pool:
+        pool.writelines(json.dumps(row) + "\n" for row in long)
+    recipe = RECIPE.replace("{method: ngram}", "{method: ngram, max_tokens: 300}")
+    (tmp_path / "recipe.yaml").write_text(recipe + "budget: {tokens: 10000000}\n", encoding="utf-8")
+    run = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "run", progress=False)
+    figures = json.loads((run.path / "figures.json").read_bytes())
+    planned, trained = figures["arms"], figures["train"]
+    for name in ("random-0", "random-1", "random-2"):
+        assert trained[name]["tokens"] == planned[name]["tokens"]
+    for name in ("selected", "longest", "full"):
+        assert trained[f"{name}-0"]["tokens"] == planned[name]["tokens"]
+    assert trained["longest-0"]["tokens"] >= 0.95 * trained["selected-0"]["tokens"]
+    other = RECIPE + "measure: {length: {max_tokens: 200}}\n"
+    (tmp_path / "other.yaml").write_text(other, encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"length: max_tokens is 200, but training reads 4096"):
+        treadle.run(tmp_path / "other.yaml", out=tmp_path / "other", progress=False)
+
+
+def test_a_row_whose_reply_is_cut_off_is_in_no_arm_and_stops_nothing(tmp_path: Path) -> None:
+    write_turn(tmp_path)
+    with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as pool:
+        row = {"id": "endless", "prompt": "word " * 2000, "completion": "never reached"}
+        pool.write(json.dumps(row) + "\n")
+    run = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "run", progress=False)
+    dropped = [json.loads(line) for line in (run.path / "dropped.jsonl").open()]
+    assert {row["treadle_reason"] for row in dropped if row["id"] == "endless"} == {"unscored"}
+    full = pl.read_parquet(run.path / "selection.parquet").filter(pl.col("arm") == "full")
+    assert full.height == run.counts["left_after_audit"] - 1

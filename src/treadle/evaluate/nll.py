@@ -20,11 +20,12 @@ def nll(*, max_tokens: int = 1024) -> Callable[[Student, pl.DataFrame, Context],
 
     It sees every token, so it finds small differences with few items. It does not see whether the
     student would produce such an answer: a fluent student that ignores the question can do well.
-    Items are cut at `max_tokens`; an item without any answer token stays unscored.
+    Items are cut at `max_tokens` (and the window); an item without any answer token stays unscored.
     """
 
     def run(student: Student, items: pl.DataFrame, context: Context) -> pl.DataFrame:
-        tokens = tokenise(from_frame(items), student.tokenizer, max_tokens=max_tokens)
+        limit = min(max_tokens, student.max_tokens)
+        tokens = tokenise(from_frame(items), student.tokenizer, max_tokens=limit)
         scores = student.score([Scorable(t.ids, t.trains) for t in tokens], tick=context.tick)
         means = [_mean(s.logprobs) for s in scores]
         value = pl.Series("value", [None if m is None else -m for m in means], dtype=pl.Float64)

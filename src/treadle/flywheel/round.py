@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from treadle import op as registry
 from treadle.context import Context
 from treadle.data.lint import lint
 from treadle.data.pool import Pool
-from treadle.data.selection import Findings, Selection
+from treadle.data.selection import UNSCORED, Findings, Selection, has_length
 from treadle.data.verdict import RESULT_SCHEMA, Verdict
-from treadle.errors import DataError
+from treadle.errors import DataError, RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, train_arms
@@ -138,24 +139,25 @@ class Round:
             *(registry.get("select", n).bind() for n in recipe.gate.controls),
         ]
         needs = ["length", *(n for bound in wanted for n in bound.needs), *recipe.measures]
-        context = replace(self.context, target=inputs.target)
         clean = sample(clean, recipe.data.sample, recipe.seed)
-        features = measure_pool(clean, list(dict.fromkeys(needs)), recipe.measures, context)
+        options = cut_at(self.max_tokens, recipe.measures)
+        features = measure_pool(clean, list(dict.fromkeys(needs)), options, self.context)
         bad = features.quarantined
         self.observer.note(f"{', '.join(dict.fromkeys(needs))}; {bad.height} rows quarantined")
         self.observer.stage("select")
         rows = features.frame.filter(~pl.col("id").is_in(bad["id"].to_list()))
+        context = replace(self.context, target=inputs.target)
         tested = choose(TESTED, recipe.selector, rows, recipe.keep, context)
         if not tested.ids:
-            raise DataError(
-                f"select.{recipe.selector.op.name} chose no row: every score is missing."
-            )
+            reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(reasons_of(tested).items()))
+            raise DataError(f"select.{recipe.selector.op.name} chose no row: {reasons}.")
         gate = recipe.gate
         seeds = tuple(range(gate.seeds))
         arms = [Arm(TESTED, seeds, tested)]
         arms += controls(gate.controls, tested, rows, gate.seeds, context)
         if gate.reference:
-            everything = Selection.of(rows, list(range(rows.height)), "everything")
+            may_train = np.flatnonzero(has_length(rows)).tolist()
+            everything = Selection.of(rows, may_train, "everything", otherwise=UNSCORED)
             arms.append(Arm(gate.reference, (0,), everything))
         self.artefacts.selection(inputs, findings, features, arms)
         tokens = rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum()
@@ -209,6 +211,37 @@ def sample(pool: Pool, rows: int | None, seed: int) -> Pool:
         return hashlib.sha256(f"{seed}/{key}".encode()).hexdigest()
 
     return pool.keep(sorted(pool.ids, key=draw)[:rows])
+
+
+def cut_at(
+    max_tokens: int, options: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Mapping[str, Any]]:
+    """Let every measure read a row as far as the trainer does.
+
+    Else arms of equal tokens by the measure would not be equal in training.
+
+    Raises:
+        RecipeError: the recipe says that `length` counts otherwise.
+    """
+    found = dict(options)
+    for op in registry.ops("measure"):
+        if "max_tokens" in op.parameters:
+            default = op.parameters["max_tokens"].default
+            asked = found.get(op.name, {}).get("max_tokens", default)
+            if asked != default and asked != max_tokens and op.name == "length":
+                raise RecipeError(
+                    f"measure.length: max_tokens is {asked}, but training reads {max_tokens} tokens of "
+                    "a row, and arms are made equal by this length. Leave it out, or set "
+                    "train.max_tokens."
+                )
+            reach = max_tokens if asked == default else asked
+            found[op.name] = {**found.get(op.name, {}), "max_tokens": reach}
+    return found
+
+
+def reasons_of(selection: Selection) -> Counter[str]:
+    """Count why rows were left out."""
+    return Counter(selection.left["reason"].to_list())
 
 
 def _counts(rows: int) -> dict[str, int]:

@@ -21,9 +21,10 @@ def length(*, max_tokens: int = 1024) -> Callable[[pl.DataFrame, Context], pl.Da
     """Measure lengths in the student's tokens, rows cut at `max_tokens` as in training.
 
     Columns: `length`, tokens of the last reply with its stop token; `length_total`, all tokens of the
-    row as trained, which is what token budgets count; `length_words`, words of the reply between
-    white space. A row that trains on nothing has no reply, so no length of it. Tokens, words and
-    characters order rows differently: say which you mean.
+    row as trained, which is what token budgets count (none where no trained token is left after the
+    cut: such a row cannot be trained, so no selector may choose it); `length_words`, words of the
+    reply between white space. Tokens, words and characters order rows differently: say which you
+    mean. In a run, `max_tokens` is the trainer's, so that arms of equal tokens are.
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
@@ -34,7 +35,7 @@ def length(*, max_tokens: int = 1024) -> Callable[[pl.DataFrame, Context], pl.Da
         return pl.DataFrame(
             {
                 "length": [len(t.reply) or None for t in tokens],
-                "length_total": [len(t.ids) for t in tokens],
+                "length_total": [len(t.ids) if t.trains[1:].any() else None for t in tokens],
                 "length_words": [
                     len(row.reply.split()) if any(m.trains for m in row.conversation) else None
                     for row in rows

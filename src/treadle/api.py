@@ -274,7 +274,7 @@ def select_rows(
         ) as shop,
     ):  # fmt: skip
         found = measure_pool(_pool(rows), needs, {}, shop.context)
-        wanted = found.frame.filter(~pl.col("id").is_in(found.quarantined["id"].to_list()))
+        wanted = found.frame.filter(~pl.col("id").is_in(found.failed["id"].to_list()))
         selection: Selection = bound.make()(wanted, Budget.parse(keep), shop.context)
     return selection
 

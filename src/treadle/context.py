@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from treadle.data.randomness import derived_rng
 from treadle.data.sealed_index import SealedIndex
 from treadle.errors import ModelError
 from treadle.machinery.engine import Engine
+from treadle.op import BoundOp
 
 
 def _nothing() -> None:
@@ -44,6 +45,18 @@ class Context:
         if role not in self.models:
             raise ModelError(f"this step needs a model as {role}, and none is configured.")
         return self.models[role]
+
+    def for_task(self) -> Context:
+        """Return what a cached task may see: models, engine and clock.
+
+        Seed, target rows and sealed index are not part of a task's id; who wants them puts them
+        into the task's options and back into the context.
+        """
+        return replace(self, seed=0, sealed=None, target=None)
+
+    def fingerprint(self, bound: BoundOp) -> str:
+        """Hash what an op's result depends on besides its rows: code, options, declared models."""
+        return "/".join([bound.fingerprint, *(self.model(r).fingerprint for r in bound.models)])
 
     def rng(self, *names: object) -> np.random.Generator:
         """Return a generator derived from the run's seed and these names, on any machine alike."""

@@ -1,7 +1,8 @@
 """A pool: an immutable set of rows, sorted by id, cut into shards by id.
 
-Shards are cut by the leading bits of the id, not by position: a new row changes one shard only,
-so cached work on all others stays valid. On disk a pool is Parquet shards and a manifest.
+Shards are cut by the leading bits of the id, not by position: a new row changes one shard only
+(until there are twice as many rows and shards are halved), so cached work on all others stays
+valid. On disk a pool is Parquet shards and a manifest.
 """
 
 from __future__ import annotations
@@ -46,6 +47,15 @@ class Pool:
     @property
     def ids(self) -> list[str]:
         return self.frame["id"].to_list()
+
+    @property
+    def content(self) -> Pool:
+        """The same rows without their origins, for cached work.
+
+        Equal rows are equal work, whatever files, lines and user columns they came with.
+        """
+        nowhere = pl.lit([], dtype=SCHEMA["origins"]).alias("origins")
+        return Pool(self.frame.with_columns(nowhere))
 
     def rows(self) -> list[Row]:
         """Return the rows as objects (small pools only: this copies every text)."""

@@ -43,6 +43,7 @@ def answered(
                 "score": pl.Series(value, dtype=pl.Float64),
                 "reply": [r.text for r in replies],
                 "has_stopped": [r.has_stopped for r in replies],
+                "tokens": [r.prompt_tokens + r.tokens for r in replies],
             }
         )
 

@@ -29,7 +29,8 @@ def nll(*, max_tokens: int = 1024) -> Callable[[Student, pl.DataFrame, Context],
         scores = student.score([Scorable(t.ids, t.trains) for t in tokens], tick=context.tick)
         means = [_mean(s.logprobs) for s in scores]
         value = pl.Series("value", [None if m is None else -m for m in means], dtype=pl.Float64)
-        return pl.DataFrame([items["item"], value, (-value).alias("score")])
+        read = pl.Series("tokens", [len(t.ids) for t in tokens], dtype=pl.Int64)
+        return pl.DataFrame([items["item"], value, (-value).alias("score"), read])
 
     return run
 

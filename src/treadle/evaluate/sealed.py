@@ -1,7 +1,7 @@
 """Sealed evaluation sets: the items stay here, the rest of the wheel gets an index of hashes.
 
 Selectors, audits and trainers can check a row against the index; they can never read an item.
-Every evaluation counts as one look at the set, which the ledger remembers.
+Every student that is evaluated is a look at the set, which the ledger remembers.
 """
 
 from __future__ import annotations

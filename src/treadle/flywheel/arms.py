@@ -21,7 +21,7 @@ import polars as pl
 from treadle import op as registry
 from treadle.context import Context
 from treadle.data.pool import Pool, from_parquet, to_parquet
-from treadle.data.selection import Budget, Selection
+from treadle.data.selection import Budget, Selection, matched_budget
 from treadle.evaluate.stage import Candidate
 from treadle.machinery.engine import Output, Stage, Task, gather
 from treadle.machinery.folders import pack
@@ -73,9 +73,9 @@ def choose(
     }
     columns = ["id", "length", "length_total", *bound.needs]
     blob = store.put(to_parquet(rows.select(list(dict.fromkeys(columns))).sort("id")))
-    stage = Stage(
-        f"select.{name}", select_rows, [Task((blob,))], bound.fingerprint, options, context
-    )
+    seen = replace(context.for_task(), seed=context.seed, target=context.target)
+    fingerprint = context.fingerprint(bound)
+    stage = Stage(f"select.{name}", select_rows, [Task((blob,))], fingerprint, options, seen)
     (commit,) = gather(context.engine, stage)
     return Selection(*(from_parquet(store.get(key)) for key in commit.blobs))
 
@@ -85,8 +85,7 @@ def select_rows(blobs: Sequence[bytes], options: Mapping[str, Any], context: Con
     rows = from_parquet(blobs[0])
     bound = registry.get("select", options["op"]).bind(options["options"])
     unit, amount = options["budget"]
-    seeded = replace(context, seed=options["seed"])
-    selection: Selection = bound.make()(rows, Budget(unit, amount), seeded)
+    selection: Selection = bound.make()(rows, Budget(unit, amount), context)
     return Output(
         [to_parquet(selection.chosen), to_parquet(selection.left)],
         rows_in=rows.height,
@@ -103,8 +102,7 @@ def controls(
     context: Context,
 ) -> list[Arm]:
     """Choose the control arms at the token count of the tested selection."""
-    tokens = int(rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum())
-    budget = Budget("tokens", max(1, tokens))
+    budget = matched_budget(tested, rows)
     arms = []
     for name in names:
         bound = registry.get("select", name).bind()
@@ -130,23 +128,27 @@ def train_arms(
     fingerprint = f"{bound.fingerprint}/{context.model('student').fingerprint}/{_libraries()}"
     trained = []
     for arm, seed in jobs:
-        rows = pool.keep(arm.selection.ids).frame
+        rows = pool.keep(arm.selection.ids).content.frame
         total = int(lengths.filter(pl.col("id").is_in(arm.selection.ids))["length_total"].sum())
-        worst = math.ceil(total * passes(bound.options, rows.height))
+        worst = total * passes(bound.options, rows.height)
         task = Task((store.put(to_parquet(rows)),), tokens=worst)
         options = {"op": bound.op.name, "options": dict(bound.options), "seed": seed}
-        stage = Stage(f"train.{arm.name}-{seed}", train_one, [task], fingerprint, options, context)
+        name = f"train.{arm.name}-{seed}"
+        stage = Stage(name, train_one, [task], fingerprint, options, context.for_task())
         (commit,) = gather(context.engine, stage)
         figures = json.loads(store.get(commit.blobs[0]))
         trained.append(Trained(arm.name, seed, commit.blobs[1:], figures))
     return trained
 
 
-def passes(options: Mapping[str, Any], rows: int) -> float:
-    """Return how often each row is trained on: `epochs`, or what `steps` come to."""
+def passes(options: Mapping[str, Any], rows: int) -> int:
+    """Return how often a row is trained on at the most: `epochs`, or what `steps` come to.
+
+    Rounded up: the batches of half an epoch may be the longer half.
+    """
     steps = options.get("steps")
     if steps is None:
-        return float(options.get("epochs", 1))
+        return math.ceil(float(options.get("epochs", 1)))
     return math.ceil(int(steps) * int(options.get("batch_size", 1)) / max(1, rows))
 
 

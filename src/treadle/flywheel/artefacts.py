@@ -2,7 +2,8 @@
 
 pool/ findings.parquet features.parquet selection.parquet results.parquet   for analysis
 selected.jsonl llama_factory/ adapter/                                      for TRL, LLaMA-Factory, PEFT
-dropped.jsonl quarantine.jsonl                                              every row not used, and why
+dropped.jsonl failed.parquet                                                every row not used, and why
+quarantine.jsonl quarantine_other.jsonl                                     every line that is no row
 counts.json figures.json verdict.json items.parquet                         what the report shows
 """
 
@@ -41,6 +42,22 @@ class Artefacts:
     folder: RunFolder
     _figures: dict[str, Any] = field(default_factory=dict)
 
+    def begin(self, recipe: Recipe, hashes: Mapping[str, str], *, is_new: bool) -> None:
+        """Hold the folder to its recipe and data; until it is sealed again it counts as in work.
+
+        Figures of an earlier turn stay until this one replaces them: a finished run that is run
+        again and stopped has lost nothing.
+
+        Args:
+            is_new: nothing was spent yet, so that the folder may still become another run's.
+        """
+        if is_new:
+            self.folder.remove("identity.json")
+        self.folder.hold_to(recipe.resolved(), hashes)
+        self.folder.remove("manifest.json")
+        if self.folder.has("figures.json") and not is_new:
+            self._figures = dict(self.folder.read_json("figures.json"))
+
     def figures(self, name: str, value: object) -> None:
         """Set one section of figures.json."""
         self._figures[name] = value
@@ -51,12 +68,13 @@ class Artefacts:
         for name, blob in encode_pool(inputs.loaded.pool).items():
             self.folder.write(f"pool/{name}", blob)
         self.folder.write_lines("quarantine.jsonl", [q.as_json() for q in inputs.loaded.quarantine])
+        lines = [{"set": name, **q.as_json()} for name, bad in inputs.unread.items() for q in bad]
+        self.folder.write_lines("quarantine_other.jsonl", lines)
         facts = {
             "data": recipe.data.train,
             "name": recipe.name,
             "student": recipe.student,
             "evaluation": inputs.sealed.sizes,
-            "evaluation_quarantine": inputs.evaluation_quarantine,
             "inputs": inputs.hashes,
         }
         self.figures("run", facts)
@@ -79,8 +97,9 @@ class Artefacts:
         no_rank = pl.lit(None, pl.Int64).alias("rank")
         frames.append(tested.left.select(pl.lit(TESTED).alias("arm"), "id", no_rank, "reason"))
         self.folder.write_frame("selection.parquet", pl.concat(frames))
-        self._rows(inputs.pool, tested.chosen, findings, features.quarantined, tested.left)
-        self._counts(inputs, findings, features.quarantined, tested.left, len(tested.ids))
+        self.folder.write_frame("failed.parquet", features.failed)
+        self._rows(inputs.pool, tested.chosen, findings, features.failed, tested.left)
+        self._counts(inputs, findings, features.failed, tested.left, len(tested.ids))
 
     def _rows(
         self,
@@ -141,12 +160,13 @@ class Artefacts:
     ) -> None:
         counts = {
             "read": inputs.loaded.read,
-            "quarantined": len(inputs.loaded.quarantine) + failed.height,
+            "quarantined": len(inputs.loaded.quarantine),
             "merged": inputs.loaded.merged,
             "held_out": inputs.held_out,
             "rows": len(inputs.pool),
             "dropped": dict(sorted(Counter(findings["reason"]).items())),
             "left_after_audit": len(inputs.pool) - findings.height,
+            "failed": dict(sorted(Counter(failed["op"]).items())),
             "left": dict(sorted(Counter(left["reason"]).items())),
             "selected": selected,
         }

@@ -1,6 +1,7 @@
 """Measure a pool: features are computed once a shard, cached, and never by a selector.
 
-A row on which a measure fails is quarantined with its error; all other rows keep their values.
+A row on which a measure fails is set aside with its error; all other rows keep their values. A
+fault of the machine (no memory, no file handles) is not the row's: it ends the run, to be resumed.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from treadle.errors import BudgetError, DataError, ModelError, RecipeError, Stor
 from treadle.machinery.engine import Output, Stage, Task, gather
 from treadle.op import BoundOp
 
-QUARANTINE = {"id": pl.String, "op": pl.String, "reason": pl.String}
+FAILED = {"id": pl.String, "op": pl.String, "reason": pl.String}
 
 
 @dataclass(frozen=True)
 class Features:
-    """Feature columns by row id, and the rows on which a measure failed."""
+    """Feature columns by row id, and the rows on which a measure failed (`id`, `op`, `reason`)."""
 
     frame: pl.DataFrame
-    quarantined: pl.DataFrame
+    failed: pl.DataFrame
 
 
 def plan(needs: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list[BoundOp]:
@@ -45,7 +46,34 @@ def plan(needs: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list
 
     for name in needs:
         add(owner_of(name, known))
+    if any("student" in bound.models for bound in ordered.values()):
+        add("length")  # what a model will read at the most, for the token budget
+        ordered = {"length": ordered.pop("length"), **ordered}
     return list(ordered.values())
+
+
+def user_columns(pool: Pool, needs: Iterable[str]) -> list[pl.DataFrame]:
+    """Return the needed columns that are the user's own: `id` and the column.
+
+    A column of the user's wins over a measure that only shares the beginning of its name.
+
+    Raises:
+        RecipeError: a name is neither a measure nor a column.
+    """
+    known = [op.name for op in registry.ops("measure")]
+    found = []
+    for name in dict.fromkeys(needs):
+        if name in known:
+            continue
+        values = column(pool.frame, name)
+        if values is not None:
+            found.append(pl.DataFrame([pool.frame["id"], values]))
+        elif owner_of(name, known) == name:
+            raise RecipeError(
+                f"select: {name!r} is neither a measure nor a column of the data."
+                f"{nearest(name, known)}"
+            )
+    return found
 
 
 def owner_of(column_name: str, measures: Iterable[str]) -> str:
@@ -67,13 +95,14 @@ def measure_pool(
     """
     assert context.engine is not None
     engine, store = context.engine, context.engine.store
-    shards = [store.put(to_parquet(shard)) for shard in pool.shards()]
+    shards = [store.put(to_parquet(shard)) for shard in pool.content.shards()]
     outputs: dict[str, list[str]] = {}
     frame = pool.frame.select("id")
     bad: list[pl.DataFrame] = []
-    planned = plan(needs, options)
-    for bound in planned:
-        stage = _stage(bound, shards, outputs, context)
+    own = user_columns(pool, needs)
+    names = {frame.columns[1] for frame in own}
+    for bound in plan([name for name in needs if name not in names], options):
+        stage = _stage(bound, shards, outputs, context.for_task())
         commits = gather(engine, stage)
         outputs[bound.op.name] = [commit.blobs[0] for commit in commits]
         parts = [from_parquet(store.get(commit.blobs[0])) for commit in commits]
@@ -82,13 +111,19 @@ def measure_pool(
         _refuse_broken(bound, len(pool), failed)
         if parts:
             frame = frame.join(pl.concat(parts), on="id", how="left")
-    measured = {bound.op.name for bound in planned}
+    for values in own:
+        frame = frame.join(values, on="id", how="left")
     for name in needs:
-        if owner_of(name, measured) not in measured:
-            frame = frame.join(_user_column(pool, name), on="id", how="left")
-    quarantined = pl.concat(bad) if bad else pl.DataFrame(schema=QUARANTINE)
-    quarantined = quarantined.unique("id", keep="first", maintain_order=True)
-    return Features(frame.sort("id"), quarantined.sort("id"))
+        if name not in frame.columns:
+            owner = owner_of(name, outputs)
+            made = [c for c in frame.columns if owner_of(c, [owner]) == owner]
+            raise RecipeError(
+                f"select: the measure {owner} makes no column {name!r}, but {', '.join(made)}."
+                f"{nearest(name, made)}"
+            )
+    failed_rows = pl.concat(bad) if bad else pl.DataFrame(schema=FAILED)
+    failed_rows = failed_rows.unique("id", keep="first", maintain_order=True)
+    return Features(frame.sort("id"), failed_rows.sort("id"))
 
 
 def _stage(
@@ -97,16 +132,15 @@ def _stage(
     """Build the stage: one task a shard, reading the shard and the features that the op needs."""
     reads = list(bound.needs)
     if "student" in bound.models and "length" in outputs:
-        reads.append("length")  # what the model will read at the most, for the token budget
+        reads.append("length")
     tasks = []
     for i, shard in enumerate(shards):
         inputs = (shard, *(outputs[name][i] for name in reads))
         worst = _tokens(context, inputs[-1]) if reads[-1:] == ["length"] else 0
         tasks.append(Task(inputs, tokens=worst))
-    prints = [bound.fingerprint, *(context.model(role).fingerprint for role in bound.models)]
     options = {"op": bound.op.name, "options": dict(bound.options)}
     name = f"measure.{bound.op.name}"
-    return Stage(name, measure_shard, tasks, "/".join(prints), options, context)
+    return Stage(name, measure_shard, tasks, context.fingerprint(bound), options, context)
 
 
 def _tokens(context: Context, lengths: str) -> int:
@@ -126,7 +160,7 @@ def measure_shard(blobs: Sequence[bytes], options: Mapping[str, Any], context: C
     for blob in blobs[1:]:
         batch = batch.join(from_parquet(blob), on="id", how="left", maintain_order="left")
     values, errors = _bisect(bound, batch, context)
-    failed = pl.DataFrame(errors, schema=QUARANTINE, orient="row")
+    failed = pl.DataFrame(errors, schema=FAILED, orient="row")
     calls_model = "student" in bound.models and "length_total" in batch.columns
     return Output(
         [to_parquet(values), to_parquet(failed)],
@@ -144,7 +178,7 @@ def _bisect(
     function = bound.make()
     try:
         return _checked(bound, batch, function(batch, context)), []
-    except (BudgetError, StoreError, RecipeError, ModelError):
+    except (BudgetError, StoreError, RecipeError, ModelError, OSError, MemoryError):
         raise
     except (
         Exception
@@ -173,18 +207,8 @@ def _checked(bound: BoundOp, batch: pl.DataFrame, values: pl.DataFrame) -> pl.Da
 
 def _refuse_broken(bound: BoundOp, rows: int, failed: Sequence[pl.DataFrame]) -> None:
     """An op that fails on every row is broken itself; say so instead of quarantining the pool."""
-    bad = pl.concat(failed) if failed else pl.DataFrame(schema=QUARANTINE)
+    bad = pl.concat(failed) if failed else pl.DataFrame(schema=FAILED)
     if rows and bad.height == rows:
         raise DataError(
             f"measure.{bound.op.name} failed on all {rows} rows, first with: {bad['reason'][0]}"
         )
-
-
-def _user_column(pool: Pool, name: str) -> pl.DataFrame:
-    values = column(pool.frame, name)
-    if values is None:
-        known = [op.name for op in registry.ops("measure")]
-        raise RecipeError(
-            f"select: {name!r} is neither a measure nor a column of the data.{nearest(name, known)}"
-        )
-    return pl.DataFrame([pool.frame["id"], values])

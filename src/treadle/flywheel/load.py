@@ -6,10 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from treadle.data.formats.read import Loaded, read
+from treadle.data.formats.read import Loaded, Quarantined, read
+from treadle.data.formats.sources import expand
 from treadle.data.pool import Pool
-from treadle.errors import DataError
-from treadle.evaluate.sealed import SealedSets
+from treadle.errors import DataError, RecipeError
+from treadle.evaluate.sealed import SealedSets, items_of
+from treadle.flywheel.features import user_columns
 from treadle.flywheel.recipe import Recipe
 
 
@@ -23,7 +25,8 @@ class Inputs:
     sealed: SealedSets
     target: Pool | None
     hashes: dict[str, str]
-    evaluation_quarantine: int
+    unread: dict[str, tuple[Quarantined, ...]]
+    """Malformed rows of the target and of each evaluation set (those of training: `loaded`)."""
 
 
 def load_inputs(recipe: Recipe) -> Inputs:
@@ -31,6 +34,7 @@ def load_inputs(recipe: Recipe) -> Inputs:
 
     Raises:
         DataError: a file is empty, of no known layout, or has too many malformed rows.
+        RecipeError: the recipe names a column that the data do not have.
     """
     data = recipe.data
     names = [data.train] if isinstance(data.train, str) else data.train
@@ -39,27 +43,41 @@ def load_inputs(recipe: Recipe) -> Inputs:
     if not len(loaded.pool):
         raise DataError(f"{', '.join(names)}: no usable row ({loaded.read} read).")
     pool, held_out = loaded.pool, 0
-    sets, quarantined = {}, 0
+    sets: dict[str, Pool] = {}
+    unread: dict[str, tuple[Quarantined, ...]] = {}
     if data.held_out_share is not None:
         pool, evaluation = hold_out(pool, data.held_out_share)
         sets["held_out"], held_out = evaluation, len(evaluation)
     for name, text in data.evaluation_files.items():
         found = read(recipe.path(text), layout=data.layout, columns=data.columns)
         sets[name] = found.pool
-        quarantined += len(found.quarantine)
+        unread[name] = found.quarantine
         paths.append(recipe.path(text))
     target = None
     if data.target:
-        target = read(recipe.path(data.target), layout=data.layout, columns=data.columns).pool
+        found = read(recipe.path(data.target), layout=data.layout, columns=data.columns)
+        target, unread["target"] = found.pool, found.quarantine
         paths.append(recipe.path(data.target))
-    hashes = {f"{i}:{path.name}": _hash(path) for i, path in enumerate(paths)}
-    return Inputs(loaded, pool, held_out, SealedSets(sets), target, hashes, quarantined)
+    sealed = SealedSets(sets)
+    _refuse_unknown_columns(recipe, pool, sealed)
+    hashes = {f"{i}:{path.name}": _hash(path) for i, path in enumerate(expand(paths))}
+    return Inputs(loaded, pool, held_out, sealed, target, hashes, unread)
+
+
+def _refuse_unknown_columns(recipe: Recipe, pool: Pool, sealed: SealedSets) -> None:
+    """Say it now, and not after all training."""
+    user_columns(pool, recipe.selector.needs)
+    if recipe.gate.cluster is not None:
+        try:
+            items_of(sealed, cluster=recipe.gate.cluster)
+        except DataError as error:
+            raise RecipeError(str(error)) from error
 
 
 def hold_out(pool: Pool, share: float) -> tuple[Pool, Pool]:
     """Split rows by id: the same row always falls on the same side, whatever else is in the pool."""
-    limit = f"{int(share * 16**8):08x}"
-    evaluation = [key for key in pool.ids if key[:8] < limit]
+    limit = int(share * 16**8)
+    evaluation = [key for key in pool.ids if int(key[:8], 16) < limit]
     return pool.without(evaluation), pool.keep(evaluation)
 
 
@@ -67,8 +85,6 @@ def _hash(path: Path) -> str:
     digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
-        if not file.exists():
-            continue  # a pattern such as part-*.jsonl: its rows are covered by the pool's own hash
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

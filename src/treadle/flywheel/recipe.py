@@ -14,6 +14,7 @@ nearest valid name. Ops are named, never imported: a recipe cannot name a module
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,14 @@ import pydantic
 import yaml
 
 from treadle import op as registry
+from treadle.data.formats.sources import expand
 from treadle.data.selection import Budget
-from treadle.errors import RecipeError, nearest
+from treadle.errors import DataError, RecipeError, nearest
 from treadle.flywheel.yaml_lines import Document, parse
 from treadle.machinery.ledger import Limits
+from treadle.models import EMBEDDERS, STUDENTS
 
 ALWAYS_AUDITED: tuple[str, ...] = ("profile", "exact_duplicates", "contamination")
-TESTED = "selected"
 
 
 class _Section(pydantic.BaseModel):
@@ -48,6 +50,20 @@ class DataSection(_Section):
     layout: str | None = None
     columns: dict[str, str] | None = None
     sample: int | None = pydantic.Field(None, ge=1)
+
+    @pydantic.field_validator("evaluate")
+    @classmethod
+    def _holds_something(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        if not value:
+            raise ValueError("name a file, several by name, or a share such as 10%")
+        if isinstance(value, str) and value.strip().endswith("%"):
+            try:
+                share = Budget.parse(value, where="data.evaluate").amount
+            except RecipeError as error:
+                raise ValueError(str(error)) from error
+            if share >= 1:
+                raise ValueError("all rows held out leave none to select from")
+        return value
 
     @property
     def held_out_share(self) -> float | None:
@@ -105,12 +121,12 @@ class Recipe:
     trainer: registry.BoundOp
     evaluator: registry.BoundOp
     gate: GateSection
+    judge: registry.BoundOp
     budget: BudgetSection
 
     def path(self, text: str) -> Path:
         """Resolve a path of the recipe against the folder that it lies in."""
-        path = Path(text).expanduser()
-        return path if path.is_absolute() else self.folder / path
+        return _resolved(text, self.folder)
 
     def resolved(self) -> dict[str, object]:
         """Return the whole recipe as plain data, with every default written out."""
@@ -137,14 +153,19 @@ class Recipe:
         return yaml.safe_dump(self.resolved(), sort_keys=False, allow_unicode=True)
 
 
+def _resolved(text: str, folder: Path) -> Path:
+    path = Path(text).expanduser()
+    return path if path.is_absolute() else folder / path
+
+
 def _plain(bound: registry.BoundOp) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in bound.options.items()}
 
 
 def _budget_text(budget: Budget) -> str:
     if budget.unit == "share":
-        return f"{budget.amount * 100:g}%"
-    return f"{budget.amount:g} {budget.unit}"
+        return f"{round(budget.amount * 100, 10)!r}%".replace(".0%", "%")
+    return f"{int(budget.amount)} {budget.unit}"
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -210,7 +231,8 @@ class _Checker:
         measures = self.measures()
         selector, keep = self.selector()
         trainer = self.method("train", "ngram" if student == "scripted" else "sft")
-        evaluator = self.evaluator(gate)
+        evaluator, judge = self.evaluator(gate), self.judge(gate)
+        self.models(student, embedder, trainer)
         seed = self.integer("seed", 0)
         if data is not None:
             self.files(data)
@@ -223,7 +245,7 @@ class _Checker:
         # No error was found, so every part is there.
         return Recipe(
             self.name, self.folder, student, embedder, seed, data, audits, measures, selector,
-            keep, trainer, evaluator, gate, budget,
+            keep, trainer, evaluator, gate, judge, budget,
         )  # fmt: skip
 
     def fail(self, path: tuple[str, ...], message: str) -> None:
@@ -238,8 +260,6 @@ class _Checker:
         except pydantic.ValidationError as error:
             for problem in error.errors():
                 self.fail((name, *map(str, problem["loc"])), _say(name, problem, model))
-        except TypeError:
-            self.fail((name,), f"{name}: keys must be text.")
         return None
 
     def mapping(self, name: str) -> dict[str, Any] | None:
@@ -249,6 +269,13 @@ class _Checker:
         if not isinstance(raw, dict):
             self.fail((name,), f"{name} must be a mapping such as `{name}: {{…}}`, got {raw!r}.")
             return None
+        for key, value in raw.items():
+            if not isinstance(key, str):
+                self.fail((name,), f"{name}: keys must be text, got {key!r}.")
+                return None
+            if isinstance(value, float) and not math.isfinite(value):
+                self.fail((name, key), f"{name}.{key} must be a finite number, got {value!r}.")
+                return None
         return dict(raw)
 
     def text(self, name: str, default: str) -> str:
@@ -277,9 +304,12 @@ class _Checker:
                 if first is None:
                     raise RecipeError(f"{where}: takes no options, got {options!r}.")
                 options = {first: options}
-            return op.bind(options, where=where)
+            bound = op.bind(options, where=where)
+            bound.make()  # a factory refuses options that do not go together
+            return bound
         except RecipeError as error:
-            self.errors.append(str(error))
+            told = str(error)
+            self.errors.append(told if told.startswith(self.document.name) else f"{where}: {told}")
             return None
 
     def audits(self) -> dict[str, registry.BoundOp]:
@@ -330,20 +360,49 @@ class _Checker:
         path = ("evaluate",) if raw else ("gate", "metric")
         return self.bind("evaluate", gate.metric, raw, *path)
 
+    def judge(self, gate: GateSection | None) -> Any:
+        """Bind the gate's own op to the options of the section."""
+        if gate is None:
+            return None
+        options = {
+            "controls": tuple(gate.controls),
+            "reference": gate.reference,
+            "alpha": gate.alpha,
+            "metric": gate.metric,
+        }
+        return self.bind("gate", "paired", options, "gate")
+
+    def models(self, student: str, embedder: str, trainer: registry.BoundOp | None) -> None:
+        """Refuse names that no loading could make good."""
+        is_plain = not any(mark in student for mark in "/\\~.")
+        if is_plain and student not in STUDENTS and not Path(student).is_dir():
+            hint = nearest(student, STUDENTS)
+            self.fail(
+                ("student",),
+                f"student {student!r} is neither one of {', '.join(STUDENTS)}, nor a Hugging Face id "
+                f"(owner/name), nor a folder.{hint}",
+            )
+        if embedder not in EMBEDDERS:
+            hint = nearest(embedder, EMBEDDERS)
+            self.fail(("embedder",), f"unknown embedder {embedder!r}.{hint}")
+        if student == "scripted" and trainer is not None and trainer.op.name == "sft":
+            self.fail(("train",), "the scripted student learns with `method: ngram` only.")
+
     def files(self, data: DataSection) -> None:
         train = [data.train] if isinstance(data.train, str) else data.train
         named = [("train", text) for text in train]
         named += [("evaluate", text) for text in data.evaluation_files.values()]
         named += [("target", data.target)] if data.target else []
         for key, text in named:
-            path = Path(text).expanduser()
-            path = path if path.is_absolute() else self.folder / path
-            if not path.exists() and not any(path.parent.glob(path.name)):
-                near = nearest(path.name, [p.name for p in path.parent.glob("*")][:50])
-                self.fail(("data", key), f"data.{key}: no such file: {text}.{near}")
+            try:
+                expand(_resolved(text, self.folder))
+            except (DataError, OSError, ValueError, RuntimeError) as error:
+                self.fail(("data", key), f"data.{key}: {error}")
 
     def controls(self, gate: GateSection) -> None:
         known = [op.name for op in registry.ops("select")]
+        for name in sorted({name for name in gate.controls if gate.controls.count(name) > 1}):
+            self.fail(("gate", "controls"), f"gate.controls: {name!r} is there twice.")
         for name in gate.controls:
             if name in known:
                 self.bind("select", name, None, "gate", "controls")

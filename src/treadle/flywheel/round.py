@@ -20,7 +20,7 @@ from treadle import op as registry
 from treadle.context import Context
 from treadle.data.lint import lint
 from treadle.data.pool import Pool
-from treadle.data.selection import UNSCORED, Findings, Selection, has_length
+from treadle.data.selection import FINDING_SCHEMA, UNSCORED, Findings, Selection, has_length
 from treadle.data.verdict import RESULT_SCHEMA, Verdict
 from treadle.errors import DataError, RecipeError
 from treadle.evaluate.sealed import SealedSets
@@ -69,7 +69,8 @@ class Round:
     def load(self) -> Inputs:
         self.observer.stage("load")
         inputs = load_inputs(self.recipe)
-        self.artefacts.folder.hold_to(self.recipe.resolved(), inputs.hashes)
+        is_new = not any(self._tasks_of(stage) for stage in ("measure", "select", "train"))
+        self.artefacts.begin(self.recipe, inputs.hashes, is_new=is_new)
         self.artefacts.inputs(self.recipe, inputs)
         bad = len(inputs.loaded.quarantine)
         self.observer.note(
@@ -101,7 +102,7 @@ class Round:
         """Run every audit; rows with a finding are dropped, each with its first reason."""
         self.observer.stage("audit")
         context = replace(self.context, sealed=inputs.sealed.index(ngram=self._ngram()))
-        frames: list[pl.DataFrame] = []
+        frames = [pl.DataFrame(schema={**FINDING_SCHEMA, "op": pl.String})]
         figures: dict[str, object] = {}
         for name, bound in self.recipe.audits.items():
             began, inner = time.monotonic(), self._seconds_of(name)
@@ -128,6 +129,10 @@ class Round:
         costs = self.ledger.costs()
         return sum(float(c["seconds"]) for c in costs if str(c["stage"]).startswith(prefix))
 
+    def _tasks_of(self, prefix: str) -> int:
+        costs = self.ledger.costs()
+        return sum(int(c["tasks"]) for c in costs if str(c["stage"]).startswith(prefix))
+
     def measure_and_select(
         self, inputs: Inputs, findings: pl.DataFrame, clean: Pool
     ) -> tuple[Features, list[Arm]]:
@@ -142,8 +147,8 @@ class Round:
         clean = sample(clean, recipe.data.sample, recipe.seed)
         options = cut_at(self.max_tokens, recipe.measures)
         features = measure_pool(clean, list(dict.fromkeys(needs)), options, self.context)
-        bad = features.quarantined
-        self.observer.note(f"{', '.join(dict.fromkeys(needs))}; {bad.height} rows quarantined")
+        bad = features.failed
+        self.observer.note(f"{', '.join(dict.fromkeys(needs))}; {bad.height} rows failed")
         self.observer.stage("select")
         rows = features.frame.filter(~pl.col("id").is_in(bad["id"].to_list()))
         context = replace(self.context, target=inputs.target)
@@ -175,26 +180,22 @@ class Round:
     def evaluate(self, sealed: SealedSets, trained: list[Trained]) -> pl.DataFrame:
         self.observer.stage("evaluate")
         candidates = [Candidate("before", 0), *(t.candidate for t in trained)]
+        before = self._tasks_of("evaluate")
         results = evaluate_students(
             sealed, candidates, self.recipe.evaluator, self.context,
             cluster=self.recipe.gate.cluster,
         )  # fmt: skip
+        looks = self._tasks_of("evaluate") - before
+        if looks:  # results that were there already are no new look
+            self.ledger.decide("look", {"sets": sealed.sizes, "students": looks})
         self.artefacts.results(results)
         self.observer.note(f"{len(candidates)} students on {sum(sealed.sizes.values()):,} items")
         return results
 
     def gate(self, sealed: SealedSets, results: pl.DataFrame) -> Verdict:
         self.observer.stage("gate")
-        gate = self.recipe.gate
-        options: Mapping[str, Any] = {
-            "controls": tuple(gate.controls),
-            "reference": gate.reference,
-            "alpha": gate.alpha,
-            "metric": gate.metric,
-        }
-        bound = registry.get("gate", "paired").bind(options)
         began = time.monotonic()
-        verdict: Verdict = bound.make()(results.select(*RESULT_SCHEMA), self.context)
+        verdict: Verdict = self.recipe.judge.make()(results.select(*RESULT_SCHEMA), self.context)
         self.ledger.record("gate", "gate", _counts(results.height), time.monotonic() - began)
         self.artefacts.verdict(verdict, sealed)
         self.ledger.decide("verdict", {"decision": verdict.decision, "sentence": verdict.sentence})

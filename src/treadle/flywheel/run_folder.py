@@ -46,6 +46,11 @@ class RunFolder:
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         self.write(name, "".join(lines).encode())
 
+    def remove(self, name: str) -> None:
+        """Delete an artefact if it is there."""
+        if self.has(name):
+            self.disk.remove(self.path / name)
+
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
 

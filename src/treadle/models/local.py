@@ -143,7 +143,12 @@ class LocalStudent:
             tick=tick,
         )
         return [
-            Reply(self.tokenizer.decode(d.ids), len(d.ids) + d.has_stopped, d.has_stopped)
+            Reply(
+                self.tokenizer.decode(d.ids),
+                len(d.ids) + d.has_stopped,
+                d.has_stopped,
+                len(d.prompt),
+            )
             for d in drafts
         ]
 

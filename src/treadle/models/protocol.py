@@ -35,11 +35,12 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Generated text, its length in tokens, and whether the model stopped by itself."""
+    """Generated text, its length in tokens, that of the prompt, and whether it stopped by itself."""
 
     text: str
     tokens: int
     has_stopped: bool
+    prompt_tokens: int
 
 
 class Student(Protocol):

@@ -151,35 +151,37 @@ class ScriptedStudent:
         results = []
         for prompt in prompts:
             tick()
+            text = self.tokenizer.render(safe_turns(prompt, self.tokenizer), open_reply=True)
+            ids = self.tokenizer.encode([text])[0].ids
             scripted = self.replies.get(prompt[-1].content) if prompt else None
             if scripted is not None:
-                results.append(self._recite(scripted, max_new_tokens))
+                written, has_stopped = self._recite(scripted, max_new_tokens)
             else:
-                results.append(self._continue(prompt, max_new_tokens, temperature, seed))
+                rng = derived_rng(seed, text)
+                written, has_stopped = self._continue(ids, max_new_tokens, temperature, rng)
+            reply = self.tokenizer.decode(written.tolist())
+            results.append(Reply(reply, len(written) + has_stopped, has_stopped, len(ids)))
         return results
 
-    def _recite(self, text: str, max_new_tokens: int) -> Reply:
+    def _recite(self, text: str, max_new_tokens: int) -> tuple[NDArray[np.int32], bool]:
         ids = self.tokenizer.encode([text])[0].ids
-        if len(ids) < max_new_tokens:
-            return Reply(text, len(ids) + 1, True)
-        return Reply(self.tokenizer.decode(ids[:max_new_tokens].tolist()), max_new_tokens, False)
+        return ids[:max_new_tokens], len(ids) < max_new_tokens
 
     def _continue(
-        self, prompt: Sequence[Message], max_new_tokens: int, temperature: float, seed: int
-    ) -> Reply:
-        text = self.tokenizer.render(safe_turns(prompt, self.tokenizer), open_reply=True)
-        rng = derived_rng(seed, text)
-        ids = self.tokenizer.encode([text])[0].ids
-        start = len(ids)
+        self,
+        prompt: NDArray[np.int32],
+        max_new_tokens: int,
+        temperature: float,
+        rng: np.random.Generator,
+    ) -> tuple[NDArray[np.int32], bool]:
+        ids, start = prompt, len(prompt)
         while len(ids) - start < max_new_tokens and len(ids) < self.max_tokens:
             likely = self.predict(ids, np.array([len(ids)]))[0]
             choice = _choose(likely, temperature, rng)
             if choice == STOP:
-                return Reply(
-                    self.tokenizer.decode(ids[start:].tolist()), len(ids) - start + 1, True
-                )
+                return ids[start:], True
             ids = np.append(ids, np.int32(choice))
-        return Reply(self.tokenizer.decode(ids[start:].tolist()), len(ids) - start, False)
+        return ids[start:], False
 
     def tuned(self, folder: Path) -> ScriptedStudent:
         """Return this student with the counts that `train.ngram` wrote to `folder`.

@@ -31,7 +31,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 FULL = """\
-student: scripted
+student: proxy
 data: {train: pool.jsonl, target: dev.jsonl, evaluate: heldout.jsonl}
 audit: {near_duplicates: 0.7, contamination: {ngram: 9}}
 select: {by: ifd, diverse: k_center, keep: 30%}
@@ -95,6 +95,48 @@ budget: {hours: 3}
         "recipe.yaml:11: budget: unknown key 'hours'",
     ):
         assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("seeds: 3", "seeds: 3, alpha: 0.00001", "recipe.yaml:6.*resamples cannot show"),
+        ("[random, longest]", "[random, random]", "'random' is there twice"),
+        ("evaluate: heldout.jsonl", "evaluate: {}", "recipe.yaml:2: data.evaluate.*such as 10%"),
+        ("evaluate: heldout.jsonl", "evaluate: 100%", "leave none to select from"),
+        ("evaluate: heldout.jsonl", "evaluate: 0%", "recipe.yaml:2: data.evaluate"),
+        ("lora: 8", "lora: -8", "recipe.yaml:5: train.sft: .*lora must be"),
+        ("epochs: 1", "epochs: .inf", "train.epochs must be a finite number"),
+        ("lora: 8", "8: 1", "train: keys must be text"),
+        ("student: proxy", "student: prxy", "recipe.yaml:1: student 'prxy'.*Did you mean 'proxy'"),
+        ("student: proxy", "student: scripted", "learns with `method: ngram` only"),
+        ("student: proxy", "student: proxy\nembedder: minilmm", "Did you mean 'minilm'"),
+        ("pool.jsonl", "a**b.jsonl", "data.train"),
+        ("pool.jsonl", "~nosuchuser/x", "not a usable path|no such file"),
+        ("pool.jsonl", "x" * 300, "not a usable path|no such file"),
+    ],
+)  # fmt: skip
+def test_what_would_fail_later_is_refused_before_anything_is_spent(
+    folder: Path, old: str, new: str, said: str
+) -> None:
+    assert old in FULL
+    with pytest.raises(RecipeError, match=f"(?s){said}"):
+        read_recipe(written(folder, FULL.replace(old, new, 1)))
+
+
+def test_a_pattern_with_magic_in_a_folder_is_a_file_name_like_any_other(folder: Path) -> None:
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        (folder / name / "part.jsonl").write_text(ROW)
+    read_recipe(written(folder, FULL.replace("pool.jsonl", "'*/part.jsonl'")))
+
+
+@pytest.mark.parametrize(
+    "keep", ["1234567 tokens", "1234568 tokens", "1000000 rows", "12.5%", "7%"]
+)
+def test_a_budget_keeps_every_digit_when_it_is_written_out(folder: Path, keep: str) -> None:
+    recipe = read_recipe(written(folder, FULL.replace("30%", keep)))
+    assert yaml.safe_load(recipe.text())["select"]["keep"] == keep
 
 
 def test_a_claim_without_a_random_control_is_refused(folder: Path) -> None:

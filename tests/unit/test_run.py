@@ -244,3 +244,168 @@ def test_a_row_whose_reply_is_cut_off_is_in_no_arm_and_stops_nothing(tmp_path: P
     assert {row["treadle_reason"] for row in dropped if row["id"] == "endless"} == {"unscored"}
     full = pl.read_parquet(run.path / "selection.parquet").filter(pl.col("arm") == "full")
     assert full.height == run.counts["left_after_audit"] - 1
+
+
+def rows_done(run: treadle.Run, *stages: str) -> int:
+    return sum(c["rows"] for c in run.costs() if c["stage"].startswith(stages))
+
+
+def test_files_lines_and_columns_are_not_part_of_cached_work(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path)
+    treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    lines = (tmp_path / "pool.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "moved.jsonl").write_text("".join([lines[7], *lines]), encoding="utf-8")
+    overrides = ["data.train=moved.jsonl"]
+    again = treadle.run(recipe, out=tmp_path / "runs" / "y", overrides=overrides, progress=False)
+    assert again.counts["merged"] == 2, "one line more, of equal content"
+    assert rows_done(again, "measure", "select", "train", "evaluate") == 0
+
+
+def test_a_larger_sample_of_rows_measures_the_new_ones_only(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path, rows=900)
+    first = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as pool:
+        pool.write(json.dumps({"id": "new", "prompt": "one more?", "completion": "yes"}) + "\n")
+    second = treadle.run(recipe, out=tmp_path / "runs" / "y", progress=False)
+    assert 0 < rows_done(second, "measure.ifd") < 0.5 * rows_done(first, "measure.ifd")
+
+
+PEEPING = """from treadle.op import measure
+import polars as pl
+
+@measure(reference="a test", cost="none")
+def peeping():
+    def run(batch, context):
+        seen = [context.seed, context.target is not None, context.sealed is not None]
+        return pl.DataFrame({"peeping": [float(sum(seen))] * batch.height})
+    return run
+"""
+
+FLAKY = """\
+from treadle.op import measure
+import polars as pl
+
+@measure(reference="a test", cost="none")
+def flaky():
+    def run(batch, context):
+        import pathlib
+        if pathlib.Path(FAULT).exists():
+            raise OSError(24, "Too many open files")
+        if any("number 7 " in turn["content"] for row in batch["messages"] for turn in row):
+            raise ValueError("seven")
+        return pl.DataFrame({"flaky": [1.0] * batch.height})
+    return run
+"""
+
+
+def test_a_measure_sees_nothing_that_its_cache_does_not_know_of(tmp_path: Path) -> None:
+    write_turn(tmp_path, RECIPE + "measure: {peeping: {}}\nseed: 5\n")
+    write_lines(tmp_path / "dev.jsonl", records(5, seed=9))
+    plugin = tmp_path / "peeping.py"
+    plugin.write_text(PEEPING, encoding="utf-8")
+    found = treadle.run(
+        tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", plugins=[plugin], progress=False,
+        overrides=["data.target=dev.jsonl"],
+    )  # fmt: skip
+    assert set(found.features["peeping"]) == {0.0}
+
+
+def test_a_failing_row_is_told_apart_from_a_failing_machine(tmp_path: Path) -> None:
+    write_turn(tmp_path, RECIPE + "measure: {flaky: {}}\n")
+    plugin, fault = tmp_path / "flaky_plugin.py", tmp_path / "fault"
+    plugin.write_text(FLAKY.replace("FAULT", repr(str(fault))), encoding="utf-8")
+    fault.touch()
+    arguments = {"out": tmp_path / "runs" / "x", "plugins": [plugin], "progress": False}
+    with pytest.raises(OSError, match="Too many open files"):
+        treadle.run(tmp_path / "recipe.yaml", **arguments)
+    fault.unlink()
+    found = treadle.run(tmp_path / "recipe.yaml", **arguments)
+    counts = found.counts
+    assert counts["failed"] == {"measure.flaky": 1}
+    assert counts["quarantined"] == 2, "lines that are no rows"
+    dropped, left = sum(counts["dropped"].values()), sum(counts["left"].values())
+    parts = ("quarantined", "merged", "held_out", "selected")
+    assert counts["read"] == sum(counts[p] for p in parts) + dropped + left + 1
+    failed = pl.read_parquet(found.path / "failed.parquet")
+    assert failed["reason"].to_list() == ["ValueError: seven"]
+
+
+def test_evaluation_counts_what_it_reads_and_writes_and_that_it_looked(run: treadle.Run) -> None:
+    from treadle.machinery.ledger import Ledger
+
+    spent = {c["stage"]: c["tokens"] for c in run.costs()}
+    items = treadle.load(run.path.parent.parent / "heldout.jsonl").pool
+    tokens = sum(len(row.text) for row in items.rows()) * 11
+    assert tokens < spent["evaluate"] < 2 * tokens
+    ledger = Ledger(run.path / "ledger.sqlite")
+    assert ledger.decisions("look")[0] == {"sets": {"heldout": 30}, "students": 11}
+    assert len(ledger.decisions("look")) == 1, "running again looks at nothing"
+    ledger.close()
+
+
+def test_a_run_that_spent_nothing_can_be_corrected_in_its_folder(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path)
+    held = (tmp_path / "heldout.jsonl").read_text(encoding="utf-8")
+    pool = (tmp_path / "pool.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "heldout.jsonl").write_text(pool.split('{"prompt": "torn')[0], encoding="utf-8")
+    with pytest.raises(DataError, match="the audit dropped every row"):
+        treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    (tmp_path / "heldout.jsonl").write_text(held, encoding="utf-8")
+    treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+
+
+def test_another_file_behind_a_pattern_is_another_run(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path, RECIPE.replace("pool.jsonl", "'part-*.jsonl'"))
+    (tmp_path / "pool.jsonl").rename(tmp_path / "part-1.jsonl")
+    treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    write_lines(tmp_path / "part-2.jsonl", records(40, seed=8))
+    with pytest.raises(RecipeError, match=r"part-2\.jsonl"):
+        treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+
+
+def test_a_finished_run_that_is_run_again_and_stopped_has_lost_nothing(tmp_path: Path) -> None:
+    from treadle.flywheel.progress import Silent
+
+    class Stopped(Silent):
+        def stage(self, name: str) -> None:
+            if name == "measure":
+                raise KeyboardInterrupt
+
+    recipe = write_turn(tmp_path)
+    out = tmp_path / "runs" / "x"
+    before = tree(treadle.run(recipe, out=out, progress=False).path)
+    with pytest.raises(KeyboardInterrupt):
+        treadle.run(recipe, out=out, progress=Stopped())
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert not (out / "manifest.json").exists(), "it is in work"
+    treadle.run(recipe, out=out, progress=False)
+    assert tree(out) == before
+
+
+def test_a_missing_cluster_column_is_said_before_training(tmp_path: Path) -> None:
+    recipe = write_turn(tmp_path, RECIPE.replace("seeds: 3", "seeds: 3, cluster: nosuch"))
+    with pytest.raises(RecipeError, match="has no column 'nosuch'"):
+        treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    assert not (tmp_path / "runs" / "x" / "verdict.json").exists()
+
+
+def test_without_audits_every_row_goes_on(tmp_path: Path) -> None:
+    off = "audit: {profile: false, exact_duplicates: false, contamination: false}"
+    recipe = write_turn(
+        tmp_path, RECIPE.replace("audit: {near_duplicates: 0.8, contamination: {ngram: 6}}", off)
+    )
+    found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    assert found.counts["left_after_audit"] == found.counts["rows"]
+
+
+def test_a_column_that_begins_like_a_measure_is_the_users(tmp_path: Path) -> None:
+    for name in ("by: length_tier", "by: length_teir"):
+        recipe = write_turn(tmp_path, RECIPE.replace("by: ifd, diverse: k_center", name))
+        rows = [{**row, "length_tier": i % 3} for i, row in enumerate(records(60, seed=1))]
+        write_lines(tmp_path / "pool.jsonl", rows)
+        if name == "by: length_tier":
+            found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+            assert set(found.features["length_tier"]) == {0, 1, 2}
+        else:
+            with pytest.raises(RecipeError, match=r"makes no column 'length_teir', but length,"):
+                treadle.run(recipe, out=tmp_path / "runs" / "y", progress=False)

@@ -395,9 +395,14 @@ class _Checker:
         named += [("target", data.target)] if data.target else []
         for key, text in named:
             try:
-                expand(_resolved(text, self.folder))
-            except (DataError, OSError, ValueError, RuntimeError) as error:
-                self.fail(("data", key), f"data.{key}: {error}")
+                path = _resolved(text, self.folder)
+                beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+                expand(path)
+            except DataError:
+                near = nearest(path.name, beside)
+                self.fail(("data", key), f"data.{key}: no such file: {text}.{near}")
+            except (OSError, ValueError, RuntimeError) as error:  # no path, or no such user's home
+                self.fail(("data", key), f"data.{key}: {text!r} is not a usable path: {error}.")
 
     def controls(self, gate: GateSection) -> None:
         known = [op.name for op in registry.ops("select")]

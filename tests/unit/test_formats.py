@@ -137,9 +137,63 @@ def test_an_array_cut_off_loses_its_last_record_only(tmp_path: Path) -> None:
     assert replies(loaded) == {"4"}
 
 
-@pytest.mark.parametrize("text", [f"[{GOOD} {OTHER}]", f"[{GOOD}] {OTHER}", '{"data": [1'])
+@pytest.mark.parametrize("tail", [",\n", "\n"])
+def test_an_array_cut_off_between_two_records_is_torn_too(tmp_path: Path, tail: str) -> None:
+    loaded = read(put(tmp_path, "a.json", f"[{GOOD},\n{OTHER}{tail}"))
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(3, "torn_record")]
+    assert replies(loaded) == {"4", "6"}
+
+
+@pytest.mark.parametrize("end", ["]", "\n]\n", ""])
+@pytest.mark.parametrize("missing", ["}", '"}'])
+def test_a_last_record_that_is_not_closed_costs_one_row(
+    tmp_path: Path, missing: str, end: str
+) -> None:
+    text = f"[\n{GOOD},\n{OTHER.removesuffix(missing)}{end}"
+    loaded = read(put(tmp_path, "a.json", text))
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, "torn_record")]
+    assert replies(loaded) == {"4"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{GOOD} {OTHER}]",
+        f"[{GOOD}] {OTHER}",
+        '{"data": [1',
+        f'{{"data": [{GOOD}]',
+        f'{{"data": [{GOOD}]}} garbage',
+        f'{{"data": [{GOOD}], "data": [{OTHER}]}}',
+        f'{{"data": [{GOOD}], "version": nope}}',
+        lines_of(*[f'{{"data": [{GOOD}, {OTHER}]}}'] * 3),
+    ],
+)
 def test_json_whose_form_is_lost_is_refused_as_a_whole(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match=r"a\.json"):
+        read(put(tmp_path, "a.json", text))
+
+
+TURNS = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
+
+
+@pytest.mark.parametrize("between", [",\n", ", "])
+@pytest.mark.parametrize("frame", ["[\n{}]", '{{"data": [\n{}], "version": 1}}'])
+@pytest.mark.parametrize(
+    "broken",
+    [GOOD[:-1], GOOD[:-2], GOOD.replace('4"', "4"), GOOD[:20], TURNS[:-2], TURNS.replace("]", "")],
+)
+def test_a_broken_record_that_hides_where_the_next_ones_begin_is_named(
+    tmp_path: Path, broken: str, frame: str, between: str
+) -> None:
+    text = frame.format(between.join([GOOD] * 9 + [broken] + [TURNS] * 90))
+    line = 11 if "\n" in between else 2
+    with pytest.raises(DataError, match=rf"a\.json:{line}: .*record 10 .*JSON Lines"):
+        read(put(tmp_path, "a.json", text))
+
+
+def test_many_broken_elements_do_not_hide_the_line_where_the_form_is_lost(tmp_path: Path) -> None:
+    text = "[\n" + ",\n".join([GOOD, *["nope"] * 5_000, GOOD[:-1], OTHER]) + "]"
+    with pytest.raises(DataError, match=r"a\.json:5003: .*record 5,?002 "):
         read(put(tmp_path, "a.json", text))
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from treadle.data.formats import text_files, typed_files
+from treadle.data.formats import json_array, text_files, typed_files
 from treadle.data.formats.raw import Raw
 from treadle.data.pool import MANIFEST
 from treadle.errors import DataError, nearest
@@ -125,7 +125,7 @@ def _records(path: Path) -> Iterator[Raw]:
 
 def _texts(stream: BinaryIO, path: Path, kind: str) -> Iterator[Raw]:
     if kind == ".json":
-        return text_files.json_array(stream, path)
+        return json_array.json_array(stream, path)
     if kind in (".csv", ".tsv"):
         delimiter = "\t" if kind == ".tsv" else ","
         return text_files.separated(stream, path, delimiter)

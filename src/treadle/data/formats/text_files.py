@@ -1,9 +1,8 @@
-"""Text files as raw records: JSON Lines, JSON arrays, CSV.
+"""Text files as raw records, read line by line: JSON Lines and CSV.
 
 JSON Lines are cut at `\\n` only: other characters that Python counts as line ends (U+2028, U+0085)
 stay inside rows. A record that cannot be parsed is yielded with its error and does not end the
-file. Where the form of a JSON array is lost the file ends with a `DataError`, because the records
-behind that point could not even be counted.
+file.
 
 CSV has no types: cells are text, an empty cell is an empty text to a layout and absence in a
 user's own column, and message columns hold JSON text.
@@ -14,10 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
-import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,8 +23,6 @@ from treadle.data.formats.turns import MalformedError
 from treadle.errors import DataError
 
 MAX_RECORD_BYTES = 64 * 2**20
-_BLANKS = " \t\r\n"
-_ARRAY = re.compile(r'\s*(\{\s*"data"\s*:\s*)?\[')
 _LIST_CELLS = ("messages", "conversations", "history")
 _TEXT_OR_LIST_CELLS = ("prompt", "completion", "chosen", "rejected")
 
@@ -68,76 +62,6 @@ def _json_line(strict: StrictJson, raw: bytes, number: int, *, is_whole: bool) -
         if not is_whole and error.reason == "bad_json":
             fault = MalformedError("torn_record", f"the file ends inside this record ({error})")
     return Raw.broken(number, raw, fault)
-
-
-def json_array(stream: BinaryIO, path: Path) -> Iterator[Raw]:
-    """Yield the objects of an array or of `{"data": [...]}`; JSON Lines are let through too.
-
-    Raises:
-        DataError: the array's form is lost.
-    """
-    blob = stream.read()
-    try:
-        text = blob.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}.") from None
-    if opening := _ARRAY.match(text):
-        return _elements(text, opening.end(), path, is_whole=opening[1] is None)
-    try:
-        whole = StrictJson().value(text)
-    except MalformedError as error:
-        if _looks_like_lines(blob):
-            return json_lines(io.BytesIO(blob))
-        raise DataError(f"{path}: {error}. Expected an array of objects.") from None
-    inner = whole.get("data") if isinstance(whole, dict) else None
-    items = inner if isinstance(inner, list) else [whole]
-    return (Raw.of(item, i, json.dumps(item).encode()) for i, item in enumerate(items, 1))
-
-
-def _looks_like_lines(blob: bytes) -> bool:
-    """Whether one of the first lines is an object by itself: many `.json` files are JSON Lines."""
-    first = islice(json_lines(io.BytesIO(blob)), 5)
-    return any(raw.error is None for raw in first)
-
-
-def _elements(text: str, at: int, path: Path, *, is_whole: bool) -> Iterator[Raw]:
-    """Yield the elements of the array whose first character after the bracket is at `at`."""
-    strict, number = StrictJson(), 0
-    at = _skip_blanks(text, at)
-    while not text.startswith("]", at):
-        number += 1
-        value, end, error = strict.element(text, at)
-        raw = text[at:end].encode("utf-8", "surrogatepass")
-        after = _skip_blanks(text, end)
-        is_torn = after == len(text)
-        if error is None:
-            yield Raw.of(value, number, raw)
-        elif is_torn and error.reason == "bad_json":
-            detail = f"the file ends inside this record ({error})"
-            yield Raw.broken(number, raw, MalformedError("torn_record", detail))
-        else:
-            yield Raw.broken(number, raw, error)
-        if is_torn:
-            return
-        _expect_comma(text, after, number, path)
-        at = _skip_blanks(text, after + 1) if text[after] == "," else after
-    if is_whole and text[at + 1 :].strip(_BLANKS):
-        raise DataError(f"{path}: there is text after the end of the array.")
-
-
-def _expect_comma(text: str, at: int, number: int, path: Path) -> None:
-    if text[at] not in ",]":
-        line = text.count("\n", 0, at) + 1
-        raise DataError(
-            f"{path}:{line}: expected a comma after record {number}, found {text[at]!r}. "
-            "Repair the file, or write it as JSON Lines, where one bad line costs one row."
-        )
-
-
-def _skip_blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _BLANKS:
-        at += 1
-    return at
 
 
 def separated(stream: BinaryIO, path: Path, delimiter: str) -> Iterator[Raw]:

@@ -223,6 +223,40 @@ def test_bad_csv_records_are_set_aside_with_their_line(tmp_path: Path) -> None:
     assert loaded.quarantine[3].sha256 == hashlib.sha256(b"\xff,j").hexdigest()
 
 
+def csv_of(*changes: tuple[int, str]) -> str:
+    rows = {number: f"question {number},reply {number}" for number in range(1, 1_001)}
+    return lines_of("prompt,completion", *(rows | dict(changes)).values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        csv_of((5, '"question 5,reply 5')),
+        csv_of((5, '"question 5,reply 5'), (900, 'question 900,"reply 900"')),
+        csv_of((5, 'question 5,"reply 5'), (900, '",x')),
+    ],
+)
+def test_a_stray_quote_that_swallows_the_next_records_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match=r"a\.csv:6: .*quote"):
+        read(put(tmp_path, "a.csv", text))
+
+
+def test_a_bad_record_with_line_ends_in_its_text_costs_one_row(tmp_path: Path) -> None:
+    text = 'prompt,completion\na,b\nc,"one\ntwo\nthree" d\ne,"f\ng",h\ni,j\nk,"l\nm'
+    loaded = read(put(tmp_path, "a.csv", text))
+    assert replies(loaded) == {"b", "j"}
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [
+        (3, "bad_csv"),
+        (6, "wrong_cell_count"),
+        (9, "bad_csv"),
+    ]
+
+
+def test_a_header_that_cannot_be_parsed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.csv:1: .*header"):
+        read(put(tmp_path, "a.csv", '"prompt"x,completion\na,b\nc,d\n'))
+
+
 def test_csv_cells_may_hold_messages_and_long_texts(tmp_path: Path) -> None:
     turns = json.dumps([{"role": "user", "content": "x" * 200_000}])
     quoted = turns.replace('"', '""')

@@ -2,7 +2,7 @@
 
 JSON Lines are cut at `\\n` only: other characters that Python counts as line ends (U+2028, U+0085)
 stay inside rows. A record that cannot be parsed is yielded with its error and does not end the
-file.
+file, unless a quote in a CSV record swallows others: they could not even be counted.
 
 CSV has no types: cells are text, an empty cell is an empty text to a layout and absence in a
 user's own column, and message columns hold JSON text.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,7 +68,8 @@ def separated(stream: BinaryIO, path: Path, delimiter: str) -> Iterator[Raw]:
     """Yield the records of a CSV or TSV file with a header.
 
     Raises:
-        DataError: the header names a column twice.
+        DataError: the header is broken or names a column twice; or a quote that is not closed in
+            its own record has swallowed others, so that records cannot be counted.
     """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
     # Bytes that are not UTF-8 become lone surrogates, which only their own row pays for.
@@ -77,16 +78,28 @@ def separated(stream: BinaryIO, path: Path, delimiter: str) -> Iterator[Raw]:
     parser = csv.reader(_recorded(lines, tape), delimiter=delimiter, strict=True)
     strict = StrictJson()
     header: list[str] | None = None
-    for line, values, raw in _parsed(parser, tape):
-        if isinstance(values, MalformedError):
+    for line, values, taken in _parsed(parser, tape):
+        raw = "".join(taken).rstrip("\r\n").encode("utf-8", "surrogateescape")
+        if header is None:
+            header = _header(values, path, line)
+        elif not isinstance(values, MalformedError) and len(values) == len(header):
+            yield _csv_record(strict, header, values, line, raw)
+        elif _swallowed(taken[1:], len(header), delimiter):
+            raise DataError(
+                f"{path}:{line}: a quote that opens in this record swallows lines which look like "
+                "records of their own. Close the quote, or double it if it belongs to the text."
+            )
+        elif isinstance(values, MalformedError):
             yield Raw.broken(line, raw, values)
-        elif header is None:
-            header = _header(values, path)
-        elif len(values) != len(header):
+        else:
             detail = f"{len(values)} cells, but the header has {len(header)}"
             yield Raw.broken(line, raw, MalformedError("wrong_cell_count", detail))
-        else:
-            yield _csv_record(strict, header, values, line, raw)
+
+
+def _swallowed(lines: Iterable[str], cells: int, delimiter: str) -> bool:
+    """Whether one of the later lines of a bad record is, taken alone, a record of so many cells."""
+    whole = (x for x in lines if x.count('"') % 2 == 0 and len(x) < MAX_RECORD_BYTES)
+    return any(len(next(csv.reader([line], delimiter=delimiter), [])) == cells for line in whole)
 
 
 def _recorded(lines: Iterator[str], tape: list[str]) -> Iterator[str]:
@@ -97,8 +110,8 @@ def _recorded(lines: Iterator[str], tape: list[str]) -> Iterator[str]:
 
 def _parsed(
     parser: Iterator[list[str]], tape: list[str]
-) -> Iterator[tuple[int, list[str] | MalformedError, bytes]]:
-    """Yield first line, cells (or what is wrong) and bytes of each record that is not blank."""
+) -> Iterator[tuple[int, list[str] | MalformedError, list[str]]]:
+    """Yield first line, cells (or what is wrong) and lines of each record that is not blank."""
     next_line = 1
     while True:
         values: list[str] | MalformedError
@@ -109,13 +122,15 @@ def _parsed(
         except csv.Error as error:
             values = MalformedError("bad_csv", f"not CSV: {error}")
         line, next_line = next_line, next_line + len(tape)
-        raw = "".join(tape).rstrip("\r\n").encode("utf-8", "surrogateescape")
+        taken = tape.copy()
         tape.clear()
         if values:
-            yield line, values, raw
+            yield line, values, taken
 
 
-def _header(values: list[str], path: Path) -> list[str]:
+def _header(values: list[str] | MalformedError, path: Path, line: int) -> list[str]:
+    if isinstance(values, MalformedError):
+        raise DataError(f"{path}:{line}: the header is {values}.")
     names = [name.strip() for name in values]
     if len(set(names)) != len(names):
         raise DataError(f"{path}: the header names a column twice: {', '.join(names)}.")

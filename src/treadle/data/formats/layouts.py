@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from treadle.data.formats import preference
 from treadle.data.formats.extras import extra_json
 from treadle.data.formats.prompts import PROMPT_NAMES, first_present, read_prompt, with_system
+from treadle.data.formats.quoting import NAME_CHARACTERS, listed, printable
 from treadle.data.formats.turns import (
     MalformedError,
     as_text,
@@ -151,8 +152,9 @@ def explain(columns: Iterable[str]) -> str:
     ask = next((column for _, column in asks if column), None)
     answer = next((column for _, column in answers if column and column != ask), None)
     example = {"prompt": ask or "your_question", "completion": answer or "your_answer"}
+    example = {name: printable(column, NAME_CHARACTERS) for name, column in example.items()}
     return (
-        f"No known layout. Columns found: {', '.join(found) or 'none'}. Looked for: messages; "
+        f"No known layout. Columns found: {listed(found)}. Looked for: messages; "
         "conversations; instruction + output; prompt + completion; question + answer; "
         "query + response; prompt + chosen + rejected. Map your columns, for example "
         f"columns: {json.dumps(example, ensure_ascii=False)}, or name a layout "

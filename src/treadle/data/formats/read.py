@@ -19,6 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from treadle.data.formats.layouts import check_options, convert, explain, recognise, rename
+from treadle.data.formats.quoting import NAME_CHARACTERS, listed, printable
 from treadle.data.formats.raw import Raw
 from treadle.data.formats.sources import Source, expand, is_pool, labels, records
 from treadle.data.formats.turns import MalformedError
@@ -29,6 +30,7 @@ from treadle.errors import DataError, RecipeError, nearest
 CHUNK_ROWS = 16_384
 TOLERATED = 20
 EXCERPT_CHARACTERS = 200
+DETAIL_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ def _convert(
     fields = raw.fields
     name = layout or recognise(rename(fields, columns) if columns else fields)
     if name is None:
-        found = ", ".join(sorted(fields)[:12])
-        raise MalformedError("unknown_layout", f"no known layout; columns: {found or 'none'}")
+        found = listed(sorted(fields), 12)
+        raise MalformedError("unknown_layout", f"no known layout; columns: {found}")
     return name, convert(
         fields,
         name,
@@ -171,13 +173,10 @@ def _convert(
 def _quarantined(raw: Raw, label: str, error: MalformedError) -> Quarantined:
     blob = raw.blob()
     digest = hashlib.sha256(blob).hexdigest()
-    return Quarantined(label, raw.line, error.reason, str(error), digest, _excerpt(blob))
-
-
-def _excerpt(blob: bytes) -> str:
-    """The beginning of a record, printable: no escape sequence may reach a terminal."""
-    text = blob[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+    detail = printable(str(error), DETAIL_CHARACTERS)
+    start = blob[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    excerpt = printable(start, EXCERPT_CHARACTERS)
+    return Quarantined(label, raw.line, error.reason, detail, digest, excerpt)
 
 
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -201,7 +200,9 @@ def _check(
         raise DataError(f"{where}: holds no records.")
     absent = sorted(set((columns or {}).values()) - tally.columns)
     if absent and tally.columns:
-        hint = nearest(absent[0], tally.columns)
+        hint = nearest(absent[0], [printable(name, NAME_CHARACTERS) for name in tally.columns])
+        if "Did you mean" not in hint:
+            hint = f" Columns found: {listed(sorted(tally.columns))}."
         raise DataError(f"{where}: no record has the column {absent[0]!r}.{hint}")
     bad = len(tally.quarantine)
     if not tally.loaded and all(q.reason == "unknown_layout" for q in tally.quarantine):
@@ -213,7 +214,7 @@ def _check(
         f"Repair them, or allow a larger share: max_malformed={_share(bad / tally.read)}."
         if tally.loaded
         else f"{tally.read:,} records were read, with the columns "
-        f"{', '.join(sorted(tally.columns)[:20]) or 'none'}. Is this the right file and layout?"
+        f"{listed(sorted(tally.columns))}. Is this the right file and layout?"
     )
     first = "; ".join(f"{q.file}:{q.line}: {q.detail}" for q in tally.quarantine[:3])
     raise DataError(f"{where}: {what}. First reasons: {first}. {advice}")

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from treadle.data.formats.quoting import listed
 from treadle.data.formats.raw import Raw
 from treadle.data.formats.strict_json import StrictJson
 from treadle.data.formats.turns import MalformedError
@@ -133,7 +134,7 @@ def _header(values: list[str] | MalformedError, path: Path, line: int) -> list[s
         raise DataError(f"{path}:{line}: the header is {values}.")
     names = [name.strip() for name in values]
     if len(set(names)) != len(names):
-        raise DataError(f"{path}: the header names a column twice: {', '.join(names)}.")
+        raise DataError(f"{path}: the header names a column twice: {listed(names)}.")
     return names
 
 

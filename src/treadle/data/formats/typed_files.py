@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from treadle.data.formats.quoting import listed
 from treadle.data.formats.raw import Raw
 from treadle.data.formats.turns import MalformedError
 from treadle.errors import DataError
@@ -72,8 +73,8 @@ def _only_split(folder: Path) -> str:
     if len(splits) == 1 and _is_plain(splits[0]):
         return splits[0]
     raise DataError(
-        f"{folder}: a saved dataset with {len(splits)} splits ({', '.join(sorted(splits))}). "
-        f"Name the one to read, for example {folder / sorted(splits)[-1] if splits else folder}."
+        f"{folder}: a saved dataset with {len(splits)} splits ({listed(sorted(splits))}). "
+        f"Name the one to read, for example {folder / listed(sorted(splits)[-1:]) if splits else folder}."
     )
 
 

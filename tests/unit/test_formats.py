@@ -306,6 +306,60 @@ def test_one_parquet_row_that_is_not_utf8_costs_one_row(tmp_path: Path) -> None:
     assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, "not_utf8")]
 
 
+NO_VALUE = {
+    "second": pa.array([0, 2**60, 0], pa.timestamp("s")),
+    "microsecond": pa.array([0, 2**62, 0], pa.timestamp("us", tz="UTC")),
+    "day": pa.array([0, 2**31 - 1, 0], pa.date32()),
+    "duration": pa.array([0, 2**62, 0], pa.duration("s")),
+    "list": pa.array([[0], [0, 2**60], []], pa.list_(pa.timestamp("s"))),
+    "twin": pa.StructArray.from_arrays(
+        [pa.array([1, 2, 3]), pa.array([1, 2, 3])],
+        names=["a", "a"],
+        mask=pa.array([True, False, True]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_VALUE)
+def test_a_cell_that_python_has_no_value_for_costs_one_row(tmp_path: Path, name: str) -> None:
+    columns = {"prompt": ["a", "b", "c"], "completion": ["1", "2", "3"], "x": NO_VALUE[name]}
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file:
+        table = pa.table(columns)
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    put(tmp_path, "state.json", '{"_data_files": [{"filename": "a.arrow"}]}')
+    loaded = read(tmp_path)
+    assert replies(loaded) == {"1", "3"}
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, "bad_value")]
+
+
+JSON_CELLS = {
+    "{": "bad_json",
+    "[" * 50_000 + "]" * 50_000: "nested_too_deep",
+    '{"a": 1, "a": 2}': "duplicate_key",
+    "NaN": "not_a_number",
+    "1" * 5_000: "oversized_integer",
+}
+
+
+@pytest.mark.parametrize("cell", JSON_CELLS, ids=JSON_CELLS.values())
+def test_a_json_cell_that_cannot_be_read_costs_one_row(tmp_path: Path, cell: str) -> None:
+    field = pa.field("x", pa.string(), metadata={"treadle": "json"})
+    schema = pa.schema([("prompt", pa.string()), ("completion", pa.string()), field])
+    table = pa.table([["a", "b", "c"], ["1", "2", "3"], ["[1]", cell, None]], schema=schema)
+    pq.write_table(table, tmp_path / "a.parquet")
+    loaded = read(tmp_path / "a.parquet")
+    assert replies(loaded) == {"1", "3"}
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, JSON_CELLS[cell])]
+
+
+def test_a_parquet_column_named_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "prompt"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: .*twice"):
+        read(tmp_path / "a.parquet")
+
+
 def test_a_dataset_that_hugging_face_saved_is_read_without_its_package(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     dataset = datasets.Dataset.from_list(RECORDS)
@@ -418,6 +472,17 @@ def test_too_many_malformed_records_stop_the_reading_and_say_how_to_allow_it(
     assert len(read(few).quarantine) == 20
     with pytest.raises(RecipeError, match="max_malformed"):
         read(few, max_malformed=5)
+
+
+def test_reading_stops_where_ten_thousand_records_gave_no_row(tmp_path: Path) -> None:
+    path = put(tmp_path, "a.jsonl", lines_of(*["{"] * 10_500, GOOD))
+    with pytest.raises(DataError, match=r"no row in it.* 10,000 records were read"):
+        read(path, max_malformed=1.0)
+    late = put(tmp_path, "b.jsonl", lines_of(*["{"] * 9_999, GOOD))
+    assert replies(read(late, max_malformed=1.0)) == {"4"}
+    other = put(tmp_path, "c.jsonl", lines_of(*['{"text": "x"}'] * 10_500))
+    with pytest.raises(DataError, match="Columns found: text"):
+        read(other)
 
 
 def test_a_mapped_column_that_no_record_has_is_named(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def test_column_names_are_quoted_short_and_printable(tmp_path: Path, name: str) 
     path.write_text("\n".join([GOOD, line, OTHER]))
     (found,) = read(path).quarantine
     assert (found.line, found.reason) == (2, "unknown_layout")
-    assert found.detail.isprintable() and len(found.detail) < 100
+    assert found.detail.isprintable()
+    assert len(found.detail) < 100
     assert json.dumps(found.as_json(), ensure_ascii=False).encode()
 
 

@@ -230,10 +230,16 @@ def _history(value: object) -> list[Message]:
     return turns
 
 
+def _pair(record: Record) -> tuple[str, str]:
+    """The columns of question and answer; null ones count only when all else fails."""
+    for ask, answer in PAIRS:
+        if record.get(ask) is not None and record.get(answer) is not None:
+            return ask, answer
+    return next((pair for pair in PAIRS if pair[0] in record and pair[1] in record), PAIRS[0])
+
+
 def _prompt_completion(record: Record) -> tuple[Row, list[str]]:
-    pairs = [p for p in PAIRS if all(record.get(name) is not None for name in p)]
-    pairs += [p for p in PAIRS if all(name in record for name in p)]
-    ask, answer = pairs[0] if pairs else PAIRS[0]
+    ask, answer = _pair(record)
     turns, used = read_prompt(record, (ask,))
     reply = record.get(answer)
     if isinstance(reply, list):

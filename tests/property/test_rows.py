@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from treadle.data.formats.strict_json import StrictJson
 from treadle.data.formats.write import write
 from treadle.data.pool import Pool
 from treadle.data.row import Message, Origin, Row, frame_of, to_frame
+from treadle.errors import DataError
 
 QUICK = settings(max_examples=40, deadline=None)
 NASTY = ("", " ", "a\u2028b\u2029c\x85d", "\x00", "\u202e\u200b", "a\u0301" * 9, "a\r\nb\rc\n", "\ufeff",
@@ -139,6 +141,41 @@ def test_counts_add_up_whatever_the_lines_are(lines: list[bytes], ends: bool) ->
     good = {good_line(number) for number in range(10)}
     assert {i for i, line in enumerate(lines, 1) if line in good} <= set(origins)
     assert all(q.reason and q.detail and q.excerpt.isprintable() for q in loaded.quarantine)
+
+
+def turns_record(text: str) -> dict[str, object]:
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}]
+    return {"messages": turns, "tag": {"of": [{"x": 1}]}}
+
+
+def pair_record(text: str) -> dict[str, object]:
+    return {"prompt": "a", "completion": text, "tag": {"of": [{"x": 1}]}}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([turns_record, pair_record]),
+    st.sampled_from([",\n", ",", ",\n    "]),
+    st.sampled_from(["[{}]", "[\n{}\n]\n", '{{"data": [{}], "version": 1}}']),
+    st.sampled_from(["", "}", "{", "]", "[", '"', ",", "\\", "n"]),
+    st.data(),
+)
+def test_a_broken_character_in_an_array_costs_one_record_or_the_file_is_refused(
+    make: Callable[[str], object], between: str, frame: str, other: str, data: st.DataObject
+) -> None:
+    text = frame.format(between.join(json.dumps(make(str(i))) for i in range(6)))
+    at = data.draw(st.integers(0, len(text) - 1))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.json"
+        path.write_text(text[:at] + other + text[at + 1 :])
+        try:
+            loaded = read(path, max_malformed=1.0)
+        except DataError:
+            return
+    assert loaded.read == len(loaded.pool) + loaded.merged + len(loaded.quarantine)
+    assert loaded.read in (6, 7)
+    replies = {row.reply for row in loaded.pool.rows()}
+    assert len(replies & set("012345")) >= 5
 
 
 @QUICK

@@ -247,3 +247,37 @@ def test_llama_factory_is_not_given_what_it_would_skip_or_train_on_wrongly(tmp_p
         write_llama_factory(Pool.of([PLAIN]), tmp_path, "../mine")
     with pytest.raises(DataError, match="none of 1 rows"):
         write_llama_factory(Pool.of([odd]), tmp_path, "mine")
+
+
+def test_llama_factory_does_not_train_on_replies_of_a_verifiable_rows_prompt(
+    tmp_path: Path,
+) -> None:
+    turns = (user("2+2?"), reply("5, I think", False), user("Sure?"))
+    checked = Row("answer", turns, answer="4")
+    export = write_llama_factory(Pool.of([checked, CHECKED]), tmp_path, "mine")
+    assert (export.rows, export.left_out, export.mask_history) == (2, {}, True)
+    with pytest.raises(DataError, match="two datasets"):
+        write_llama_factory(Pool.of([checked, LONG]), tmp_path, "mine")
+    silent = (user("a"), reply("b"), user("c"), reply("d", False), user("e"))
+    middle = Row("answer", silent, answer="f")
+    export = write_llama_factory(Pool.of([middle, CHECKED]), tmp_path, "mine")
+    assert export.left_out == {middle.id: "loss_on_some_earlier_replies"}
+    with pytest.raises(DataError, match="turns_do_not_alternate"):
+        write_llama_factory(
+            Pool.of([Row("answer", (user("a"), reply("b")), answer="c")]), tmp_path, "mine"
+        )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("input_ids", "labels", "completion_mask", "assistant_masks", "seq_lengths"),
+        *("tools", "image", "images", "chat_template_kwargs"),
+        *("ref_chosen_logps", "ref_rejected_logps"),
+    ],
+)
+def test_a_user_column_that_trl_would_act_on_is_renamed(tmp_path: Path, name: str) -> None:
+    write([chat(user("a"), reply("b"), **{name: "x"})], tmp_path / "out.jsonl")
+    record = json.loads((tmp_path / "out.jsonl").read_text())
+    assert record[f"user_{name}"] == "x"
+    assert name not in record

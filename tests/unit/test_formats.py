@@ -137,9 +137,63 @@ def test_an_array_cut_off_loses_its_last_record_only(tmp_path: Path) -> None:
     assert replies(loaded) == {"4"}
 
 
-@pytest.mark.parametrize("text", [f"[{GOOD} {OTHER}]", f"[{GOOD}] {OTHER}", '{"data": [1'])
+@pytest.mark.parametrize("tail", [",\n", "\n"])
+def test_an_array_cut_off_between_two_records_is_torn_too(tmp_path: Path, tail: str) -> None:
+    loaded = read(put(tmp_path, "a.json", f"[{GOOD},\n{OTHER}{tail}"))
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(3, "torn_record")]
+    assert replies(loaded) == {"4", "6"}
+
+
+@pytest.mark.parametrize("end", ["]", "\n]\n", ""])
+@pytest.mark.parametrize("missing", ["}", '"}'])
+def test_a_last_record_that_is_not_closed_costs_one_row(
+    tmp_path: Path, missing: str, end: str
+) -> None:
+    text = f"[\n{GOOD},\n{OTHER.removesuffix(missing)}{end}"
+    loaded = read(put(tmp_path, "a.json", text))
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, "torn_record")]
+    assert replies(loaded) == {"4"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{GOOD} {OTHER}]",
+        f"[{GOOD}] {OTHER}",
+        '{"data": [1',
+        f'{{"data": [{GOOD}]',
+        f'{{"data": [{GOOD}]}} garbage',
+        f'{{"data": [{GOOD}], "data": [{OTHER}]}}',
+        f'{{"data": [{GOOD}], "version": nope}}',
+        lines_of(*[f'{{"data": [{GOOD}, {OTHER}]}}'] * 3),
+    ],
+)
 def test_json_whose_form_is_lost_is_refused_as_a_whole(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match=r"a\.json"):
+        read(put(tmp_path, "a.json", text))
+
+
+TURNS = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
+
+
+@pytest.mark.parametrize("between", [",\n", ", "])
+@pytest.mark.parametrize("frame", ["[\n{}]", '{{"data": [\n{}], "version": 1}}'])
+@pytest.mark.parametrize(
+    "broken",
+    [GOOD[:-1], GOOD[:-2], GOOD.replace('4"', "4"), GOOD[:20], TURNS[:-2], TURNS.replace("]", "")],
+)
+def test_a_broken_record_that_hides_where_the_next_ones_begin_is_named(
+    tmp_path: Path, broken: str, frame: str, between: str
+) -> None:
+    text = frame.format(between.join([GOOD] * 9 + [broken] + [TURNS] * 90))
+    line = 11 if "\n" in between else 2
+    with pytest.raises(DataError, match=rf"a\.json:{line}: .*record 10 .*JSON Lines"):
+        read(put(tmp_path, "a.json", text))
+
+
+def test_many_broken_elements_do_not_hide_the_line_where_the_form_is_lost(tmp_path: Path) -> None:
+    text = "[\n" + ",\n".join([GOOD, *["nope"] * 5_000, GOOD[:-1], OTHER]) + "]"
+    with pytest.raises(DataError, match=r"a\.json:5003: .*record 5,?002 "):
         read(put(tmp_path, "a.json", text))
 
 
@@ -167,6 +221,40 @@ def test_bad_csv_records_are_set_aside_with_their_line(tmp_path: Path) -> None:
         (9, "bad_csv"),
     ]
     assert loaded.quarantine[3].sha256 == hashlib.sha256(b"\xff,j").hexdigest()
+
+
+def csv_of(*changes: tuple[int, str]) -> str:
+    rows = {number: f"question {number},reply {number}" for number in range(1, 1_001)}
+    return lines_of("prompt,completion", *(rows | dict(changes)).values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        csv_of((5, '"question 5,reply 5')),
+        csv_of((5, '"question 5,reply 5'), (900, 'question 900,"reply 900"')),
+        csv_of((5, 'question 5,"reply 5'), (900, '",x')),
+    ],
+)
+def test_a_stray_quote_that_swallows_the_next_records_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataError, match=r"a\.csv:6: .*quote"):
+        read(put(tmp_path, "a.csv", text))
+
+
+def test_a_bad_record_with_line_ends_in_its_text_costs_one_row(tmp_path: Path) -> None:
+    text = 'prompt,completion\na,b\nc,"one\ntwo\nthree" d\ne,"f\ng",h\ni,j\nk,"l\nm'
+    loaded = read(put(tmp_path, "a.csv", text))
+    assert replies(loaded) == {"b", "j"}
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [
+        (3, "bad_csv"),
+        (6, "wrong_cell_count"),
+        (9, "bad_csv"),
+    ]
+
+
+def test_a_header_that_cannot_be_parsed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.csv:1: .*header"):
+        read(put(tmp_path, "a.csv", '"prompt"x,completion\na,b\nc,d\n'))
 
 
 def test_csv_cells_may_hold_messages_and_long_texts(tmp_path: Path) -> None:
@@ -216,6 +304,60 @@ def test_one_parquet_row_that_is_not_utf8_costs_one_row(tmp_path: Path) -> None:
     loaded = read(tmp_path / "a.parquet")
     assert replies(loaded) == {"1", "3"}
     assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, "not_utf8")]
+
+
+NO_VALUE = {
+    "second": pa.array([0, 2**60, 0], pa.timestamp("s")),
+    "microsecond": pa.array([0, 2**62, 0], pa.timestamp("us", tz="UTC")),
+    "day": pa.array([0, 2**31 - 1, 0], pa.date32()),
+    "duration": pa.array([0, 2**62, 0], pa.duration("s")),
+    "list": pa.array([[0], [0, 2**60], []], pa.list_(pa.timestamp("s"))),
+    "twin": pa.StructArray.from_arrays(
+        [pa.array([1, 2, 3]), pa.array([1, 2, 3])],
+        names=["a", "a"],
+        mask=pa.array([True, False, True]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_VALUE)
+def test_a_cell_that_python_has_no_value_for_costs_one_row(tmp_path: Path, name: str) -> None:
+    columns = {"prompt": ["a", "b", "c"], "completion": ["1", "2", "3"], "x": NO_VALUE[name]}
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file:
+        table = pa.table(columns)
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    put(tmp_path, "state.json", '{"_data_files": [{"filename": "a.arrow"}]}')
+    loaded = read(tmp_path)
+    assert replies(loaded) == {"1", "3"}
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, "bad_value")]
+
+
+JSON_CELLS = {
+    "{": "bad_json",
+    "[" * 50_000 + "]" * 50_000: "nested_too_deep",
+    '{"a": 1, "a": 2}': "duplicate_key",
+    "NaN": "not_a_number",
+    "1" * 5_000: "oversized_integer",
+}
+
+
+@pytest.mark.parametrize("cell", JSON_CELLS, ids=JSON_CELLS.values())
+def test_a_json_cell_that_cannot_be_read_costs_one_row(tmp_path: Path, cell: str) -> None:
+    field = pa.field("x", pa.string(), metadata={"treadle": "json"})
+    schema = pa.schema([("prompt", pa.string()), ("completion", pa.string()), field])
+    table = pa.table([["a", "b", "c"], ["1", "2", "3"], ["[1]", cell, None]], schema=schema)
+    pq.write_table(table, tmp_path / "a.parquet")
+    loaded = read(tmp_path / "a.parquet")
+    assert replies(loaded) == {"1", "3"}
+    assert [(q.line, q.reason) for q in loaded.quarantine] == [(2, JSON_CELLS[cell])]
+
+
+def test_a_parquet_column_named_twice_is_refused(tmp_path: Path) -> None:
+    table = pa.table([["a"], ["b"], ["c"]], names=["prompt", "completion", "prompt"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: .*twice"):
+        read(tmp_path / "a.parquet")
 
 
 def test_a_dataset_that_hugging_face_saved_is_read_without_its_package(tmp_path: Path) -> None:
@@ -330,6 +472,17 @@ def test_too_many_malformed_records_stop_the_reading_and_say_how_to_allow_it(
     assert len(read(few).quarantine) == 20
     with pytest.raises(RecipeError, match="max_malformed"):
         read(few, max_malformed=5)
+
+
+def test_reading_stops_where_ten_thousand_records_gave_no_row(tmp_path: Path) -> None:
+    path = put(tmp_path, "a.jsonl", lines_of(*["{"] * 10_500, GOOD))
+    with pytest.raises(DataError, match=r"no row in it.* 10,000 records were read"):
+        read(path, max_malformed=1.0)
+    late = put(tmp_path, "b.jsonl", lines_of(*["{"] * 9_999, GOOD))
+    assert replies(read(late, max_malformed=1.0)) == {"4"}
+    other = put(tmp_path, "c.jsonl", lines_of(*['{"text": "x"}'] * 10_500))
+    with pytest.raises(DataError, match="Columns found: text"):
+        read(other)
 
 
 def test_a_mapped_column_that_no_record_has_is_named(tmp_path: Path) -> None:

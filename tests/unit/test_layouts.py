@@ -156,6 +156,78 @@ def test_several_turns_may_be_shared_before_the_branches_part() -> None:
     assert (row.chosen, row.rejected) == ("4", "5")
 
 
+FOLLOW_UP = {"role": "user", "content": "Follow-up?"}
+BRANCHES = {"chosen": [FOLLOW_UP, SAY], "rejected": [FOLLOW_UP, BAD]}
+WHOLE = {"chosen": [ASK, SAY, FOLLOW_UP, SAY], "rejected": [ASK, SAY, FOLLOW_UP, BAD]}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+def preference_turns(record: dict[str, object]) -> list[str]:
+    row = convert(record, "preference")
+    assert (row.chosen, row.rejected) == ("4", "5")
+    return [turn.content for turn in row.messages]
+
+
+@pytest.mark.parametrize("name", ["prompt", "question", "query", "instruction"])
+def test_a_prompt_that_the_branches_do_not_repeat_comes_before_them(name: str) -> None:
+    record = {name: "Question one?"} | BRANCHES
+    assert preference_turns(record) == ["Question one?", "Follow-up?"]
+    assert convert(record, "preference").origins[0].extra == "{}"
+    system = record | {"system": "Be brief."}
+    assert preference_turns(system) == ["Be brief.", "Question one?", "Follow-up?"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        {"prompt": "2+2?"},
+        {"prompt": " 2+2?\n"},
+        {"question": "Follow-up?"},
+        {"prompt": [ASK]},
+        {"prompt": [ASK, SAY, FOLLOW_UP]},
+        {"messages": [ASK, SAY, FOLLOW_UP, SAY]},
+        {"prompt": "\n\nHuman: 2+2?\n\nAssistant: 4\n\nHuman: Follow-up?\n\nAssistant:"},
+        {},
+    ],
+)
+def test_a_prompt_that_the_branches_repeat_is_there_once(prompt: dict[str, object]) -> None:
+    assert preference_turns(prompt | WHOLE) == ["2+2?", "4", "Follow-up?"]
+    with_column = {"system": "Be brief."} | prompt | WHOLE
+    assert preference_turns(with_column) == ["Be brief.", "2+2?", "4", "Follow-up?"]
+    with_turn = {name: [SYSTEM, *turns] for name, turns in WHOLE.items()}
+    assert preference_turns(prompt | with_turn) == ["Be brief.", "2+2?", "4", "Follow-up?"]
+
+
+def test_a_list_prompt_brings_its_system_turn_along() -> None:
+    record = {"prompt": [SYSTEM, ASK]} | WHOLE
+    assert preference_turns(record) == ["Be brief.", "2+2?", "4", "Follow-up?"]
+
+
+def test_a_system_turn_of_the_branches_opens_the_conversation_before_the_prompt() -> None:
+    branches = {name: [SYSTEM, *turns] for name, turns in BRANCHES.items()}
+    expected = ["Be brief.", "2+2?", "Follow-up?"]
+    assert preference_turns({"prompt": "2+2?"} | branches) == expected
+    short = {"chosen": [SYSTEM, SAY], "rejected": [SYSTEM, BAD]}
+    assert preference_turns({"prompt": "2+2?"} | short) == expected[:2]
+
+
+def test_a_blank_prompt_is_no_turn_before_whole_branches() -> None:
+    assert preference_turns({"prompt": " "} | WHOLE) == ["2+2?", "4", "Follow-up?"]
+
+
+def test_a_question_that_is_no_text_is_a_column_where_the_branches_are_whole() -> None:
+    row = convert({"query": {"id": 7}} | WHOLE, "preference")
+    assert json.loads(row.origins[0].extra) == {"query": {"id": 7}}
+
+
+def test_two_system_turns_of_prompt_and_branches_are_malformed() -> None:
+    prompt = {"prompt": [SYSTEM | {"content": "Be long."}, ASK]}
+    for turns in (BRANCHES, WHOLE):
+        branches = {name: [SYSTEM, *branch] for name, branch in turns.items()}
+        with pytest.raises(MalformedError, match="must be first"):
+            convert(prompt | branches, "preference")
+
+
 def test_equal_branches_are_loaded_because_that_is_for_the_lint_to_judge() -> None:
     row = convert({"chosen": [ASK, SAY], "rejected": [ASK, SAY]}, "preference")
     assert (row.messages, row.chosen, row.rejected) == ((USER,), "4", "4")

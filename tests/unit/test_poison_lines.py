@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from treadle.data.formats.read import read
+from treadle.errors import DataError
 
 GOOD = '{"prompt": "2+2?", "completion": "4"}'
 OTHER = '{"prompt": "3+3?", "completion": "6"}'
@@ -75,3 +77,60 @@ def test_a_poisonous_line_is_loaded_or_set_aside_and_costs_no_other_row(
         assert len(found.excerpt) <= 200
         assert found.excerpt.isprintable()
         assert json.loads(json.dumps(found.as_json()))["detail"]
+
+
+HOSTILE = {
+    "lone surrogate": "\\ud800key",
+    "terminal escape": "\\u001b[31mRED\\u0007",
+    "right to left": "\\u202eabc",
+    "long": "k" * 5_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_column_names_are_quoted_short_and_printable(tmp_path: Path, name: str) -> None:
+    line = '{"' + HOSTILE[name] + '": 1}'
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join([GOOD, line, OTHER]))
+    (found,) = read(path).quarantine
+    assert (found.line, found.reason) == (2, "unknown_layout")
+    assert found.detail.isprintable()
+    assert len(found.detail) < 100
+    assert json.dumps(found.as_json(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("columns", [None, {"prompt": "question", "completion": "answer"}])
+@pytest.mark.parametrize("more", [{}, {"prompt": "2+2?", "completion": 4}])
+def test_a_refusal_quotes_column_names_short_and_printable(
+    tmp_path: Path, name: str, columns: dict[str, str] | None, more: dict[str, object]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({f"NAME{i}": 1} | more).replace("NAME", HOSTILE[name]) for i in range(50)]
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError) as caught:
+        read(path, columns=columns)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2_500
+
+
+def test_the_header_of_a_csv_file_is_quoted_printable(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a\x1b[31m,a\x1b[31m\n1,2\n")
+    with pytest.raises(DataError, match="twice") as caught:
+        read(path)
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_name_that_is_not_unicode_is_read_under_a_label_that_is(tmp_path: Path) -> None:
+    names = [b"a\xff.jsonl", b"a\xfe.jsonl", "\u00e9.jsonl".encode()]
+    for name in names:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_text(GOOD + "\n{")
+    loaded = read(str(tmp_path / "*.jsonl"))
+    (row,) = loaded.pool.rows()
+    assert {origin.file for origin in row.origins} == {
+        "a\\xff.jsonl",
+        "a\\xfe.jsonl",
+        "\u00e9.jsonl",
+    }
+    assert all(json.dumps(q.as_json(), ensure_ascii=False).encode() for q in loaded.quarantine)

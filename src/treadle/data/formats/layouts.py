@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from treadle.data.formats import preference
 from treadle.data.formats.extras import extra_json
 from treadle.data.formats.prompts import PROMPT_NAMES, first_present, read_prompt, with_system
+from treadle.data.formats.quoting import NAME_CHARACTERS, listed, printable
 from treadle.data.formats.turns import (
     MalformedError,
     as_text,
@@ -151,8 +152,9 @@ def explain(columns: Iterable[str]) -> str:
     ask = next((column for _, column in asks if column), None)
     answer = next((column for _, column in answers if column and column != ask), None)
     example = {"prompt": ask or "your_question", "completion": answer or "your_answer"}
+    example = {name: printable(column, NAME_CHARACTERS) for name, column in example.items()}
     return (
-        f"No known layout. Columns found: {', '.join(found) or 'none'}. Looked for: messages; "
+        f"No known layout. Columns found: {listed(found)}. Looked for: messages; "
         "conversations; instruction + output; prompt + completion; question + answer; "
         "query + response; prompt + chosen + rejected. Map your columns, for example "
         f"columns: {json.dumps(example, ensure_ascii=False)}, or name a layout "
@@ -228,10 +230,16 @@ def _history(value: object) -> list[Message]:
     return turns
 
 
+def _pair(record: Record) -> tuple[str, str]:
+    """The columns of question and answer; null ones count only when all else fails."""
+    for ask, answer in PAIRS:
+        if record.get(ask) is not None and record.get(answer) is not None:
+            return ask, answer
+    return next((pair for pair in PAIRS if pair[0] in record and pair[1] in record), PAIRS[0])
+
+
 def _prompt_completion(record: Record) -> tuple[Row, list[str]]:
-    pairs = [p for p in PAIRS if all(record.get(name) is not None for name in p)]
-    pairs += [p for p in PAIRS if all(name in record for name in p)]
-    ask, answer = pairs[0] if pairs else PAIRS[0]
+    ask, answer = _pair(record)
     turns, used = read_prompt(record, (ask,))
     reply = record.get(answer)
     if isinstance(reply, list):

@@ -86,19 +86,18 @@ def _is_ranking(rows: Iterable[Row]) -> bool:
 
 def _obstacle(row: Row) -> str:
     """Why LLaMA-Factory would skip this row or train on it wrongly ('' when it would not)."""
-    turns = [m for m in row.messages if m.role != "system"]
-    if row.kind == "chat":
-        turns = turns[:-1]
+    prompt = row.messages if row.kind == "preference" else row.conversation[:-1]
+    turns = [m for m in prompt if m.role != "system"]
     expected = [("user", "tool"), ("assistant",)]
     if len(turns) % 2 == 0 or any(m.role not in expected[i % 2] for i, m in enumerate(turns)):
         return "turns_do_not_alternate"
-    if row.kind == "chat" and not (_trains_all(row) or _trains_last(row)):
+    if row.kind != "preference" and not (_trains_all(row) or _trains_last(row)):
         return "loss_on_some_earlier_replies"
     return ""
 
 
 def _replies(row: Row) -> list[Message]:
-    return [m for m in row.messages if m.role == "assistant"]
+    return [m for m in row.conversation if m.role == "assistant"]
 
 
 def _trains_all(row: Row) -> bool:
@@ -111,7 +110,7 @@ def _trains_last(row: Row) -> bool:
 
 
 def _needs_mask(rows: Iterable[Row]) -> bool:
-    chats = [row for row in rows if row.kind == "chat"]
+    chats = [row for row in rows if row.kind != "preference"]
     masked = [row for row in chats if not _trains_all(row)]
     unmasked = [row for row in chats if not _trains_last(row)]
     if masked and unmasked:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from treadle.data.formats.prompts import PROMPT_NAMES, read_prompt, with_system
+from treadle.data.formats.prompts import PROMPT_NAMES, prompt_turns, read_prompt, with_system
 from treadle.data.formats.turns import (
     MalformedError,
     as_text,
@@ -69,17 +69,28 @@ def _reply(turns: list[Message]) -> str:
 def _prompt(record: Mapping[str, object], shared: list[Message]) -> tuple[list[Message], list[str]]:
     """Join the prompt column and the turns that both branches share.
 
-    A branch that repeats the prompt replaces it; the column is then used up if it says the same.
+    A prompt that the branches repeat is there once, and its column is used up if they say all of it.
     """
     if not shared:
         return read_prompt(record, PROMPT_NAMES)
-    if shared[0].role == "assistant":  # several replies deep: the prompt column comes before
-        turns, used = read_prompt(record, PROMPT_NAMES)
-        return [*turns, *shared], used
-    value = record.get("prompt")
-    if isinstance(value, list):
-        turns, used = read_prompt(record, ("prompt",))
-        whole = shared if shared[: len(turns)] == turns else [*turns, *shared]
-        return whole, used
-    is_repeated = any(turn.content == value for turn in shared)
-    return with_system(record, shared, ["prompt"] if is_repeated else [])
+    names = [name for name in PROMPT_NAMES if _says_something(record.get(name))]
+    if not names and shared[0].role != "assistant":
+        return with_system(record, shared, [])
+    turns, used = prompt_turns(record, names or PROMPT_NAMES)
+    said, heard = _spoken(turns), _spoken(shared)
+    is_repeated = said == heard[: len(said)] or (len(said) == 1 and said[0] in heard)
+    if heard and heard == said[: len(heard)] and not is_repeated:
+        is_repeated, used = True, []  # the column holds more, such as one of the branches
+    if is_repeated:
+        turns = [turn for turn in turns if turn.role == "system" and turn != shared[0]]
+    opening = shared[:1] if shared[0].role == "system" else []
+    return with_system(record, [*opening, *turns, *shared[len(opening) :]], used)
+
+
+def _says_something(value: object) -> bool:
+    return isinstance(value, list) or (isinstance(value, str) and bool(value.strip()))
+
+
+def _spoken(turns: list[Message]) -> list[tuple[str, str]]:
+    """What is compared of turns: blanks around a text are not a difference."""
+    return [(turn.role, turn.content.strip()) for turn in turns if turn.role != "system"]

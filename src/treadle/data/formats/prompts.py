@@ -37,19 +37,26 @@ def read_prompt(
 ) -> tuple[list[Message], list[str]]:
     """Return the prompt under the first of `names` that has a value, and the columns used.
 
+    The record's own system prompt comes before it.
+
     Raises:
         MalformedError: none of them has a value, or it is neither text nor messages.
     """
+    return with_system(record, *prompt_turns(record, names))
+
+
+def prompt_turns(
+    record: Mapping[str, object], names: Sequence[str]
+) -> tuple[list[Message], list[str]]:
+    """Return what `read_prompt` does, without the record's own system prompt."""
     name = first_present(record, names)
     if name is None:
         raise MalformedError("missing_text", f"{names[0]} is missing")
     if name == "instruction":
-        turns, used = _instruction(record)
-    elif isinstance(record[name], list):
-        turns, used = parse_turns(record[name], name, trains=False), [name]
-    else:
-        turns, used = _plain_prompt(as_text(record[name], name)), [name]
-    return with_system(record, turns, used)
+        return _instruction(record)
+    if isinstance(record[name], list):
+        return parse_turns(record[name], name, trains=False), [name]
+    return _plain_prompt(as_text(record[name], name)), [name]
 
 
 def with_system(

@@ -4,8 +4,9 @@
     loaded.read == len(loaded.pool) + loaded.merged + len(loaded.quarantine)
 
 A bad record is data, not a crash: it is quarantined with its file, line, reason, digest and an
-excerpt, and all other rows are unaffected. When too many are bad, the file is probably not what it
-is taken for, and reading stops with the first reasons.
+excerpt, and all other rows are unaffected. Too many bad ones are an error that names the first
+reasons: the file is probably not what it is taken for. Reading stops early where the first 10,000
+records give no row at all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import polars as pl
 
 from treadle.data.formats.layouts import check_options, convert, explain, recognise, rename
+from treadle.data.formats.quoting import NAME_CHARACTERS, listed, printable
 from treadle.data.formats.raw import Raw
 from treadle.data.formats.sources import Source, expand, is_pool, labels, records
 from treadle.data.formats.turns import MalformedError
@@ -28,7 +30,9 @@ from treadle.errors import DataError, RecipeError, nearest
 
 CHUNK_ROWS = 16_384
 TOLERATED = 20
+HOPELESS = 10_000
 EXCERPT_CHARACTERS = 200
+DETAIL_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +146,9 @@ def _rows(
             name, row = _convert(raw, label, layout, columns)
         except MalformedError as error:
             tally.quarantine.append(_quarantined(raw, label, error))
-            continue
+            if tally.loaded or len(tally.quarantine) < HOPELESS:
+                continue
+            raise _no_row(tally, str(path)) from None
         tally.layouts.add(name)
         tally.loaded += 1
         yield row
@@ -156,8 +162,8 @@ def _convert(
     fields = raw.fields
     name = layout or recognise(rename(fields, columns) if columns else fields)
     if name is None:
-        found = ", ".join(sorted(fields)[:12])
-        raise MalformedError("unknown_layout", f"no known layout; columns: {found or 'none'}")
+        found = listed(sorted(fields), 12)
+        raise MalformedError("unknown_layout", f"no known layout; columns: {found}")
     return name, convert(
         fields,
         name,
@@ -171,13 +177,10 @@ def _convert(
 def _quarantined(raw: Raw, label: str, error: MalformedError) -> Quarantined:
     blob = raw.blob()
     digest = hashlib.sha256(blob).hexdigest()
-    return Quarantined(label, raw.line, error.reason, str(error), digest, _excerpt(blob))
-
-
-def _excerpt(blob: bytes) -> str:
-    """The beginning of a record, printable: no escape sequence may reach a terminal."""
-    text = blob[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")[:EXCERPT_CHARACTERS]
-    return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
+    detail = printable(str(error), DETAIL_CHARACTERS)
+    start = blob[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace")
+    excerpt = printable(start, EXCERPT_CHARACTERS)
+    return Quarantined(label, raw.line, error.reason, detail, digest, excerpt)
 
 
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -201,22 +204,32 @@ def _check(
         raise DataError(f"{where}: holds no records.")
     absent = sorted(set((columns or {}).values()) - tally.columns)
     if absent and tally.columns:
-        hint = nearest(absent[0], tally.columns)
+        hint = nearest(absent[0], [printable(name, NAME_CHARACTERS) for name in tally.columns])
+        if "Did you mean" not in hint:
+            hint = f" Columns found: {listed(sorted(tally.columns))}."
         raise DataError(f"{where}: no record has the column {absent[0]!r}.{hint}")
     bad = len(tally.quarantine)
-    if not tally.loaded and all(q.reason == "unknown_layout" for q in tally.quarantine):
-        raise DataError(f"{where}: {explain(tally.columns)}")
-    if tally.loaded and (bad <= TOLERATED or bad <= max_malformed * tally.read):
-        return
-    what = f"{bad:,} of {tally.read:,} records are malformed" if tally.loaded else "no row in it"
-    advice = (
-        f"Repair them, or allow a larger share: max_malformed={_share(bad / tally.read)}."
-        if tally.loaded
-        else f"{tally.read:,} records were read, with the columns "
-        f"{', '.join(sorted(tally.columns)[:20]) or 'none'}. Is this the right file and layout?"
+    if not tally.loaded:
+        raise _no_row(tally, where)
+    if bad > TOLERATED and bad > max_malformed * tally.read:
+        raise DataError(
+            f"{where}: {bad:,} of {tally.read:,} records are malformed. {_first_reasons(tally)} "
+            f"Repair them, or allow a larger share: max_malformed={_share(bad / tally.read)}."
+        )
+
+
+def _no_row(tally: _Tally, where: str) -> DataError:
+    if all(q.reason == "unknown_layout" for q in tally.quarantine):
+        return DataError(f"{where}: {explain(tally.columns)}")
+    return DataError(
+        f"{where}: no row in it. {_first_reasons(tally)} {tally.read:,} records were read, with "
+        f"the columns {listed(sorted(tally.columns))}. Is this the right file and layout?"
     )
+
+
+def _first_reasons(tally: _Tally) -> str:
     first = "; ".join(f"{q.file}:{q.line}: {q.detail}" for q in tally.quarantine[:3])
-    raise DataError(f"{where}: {what}. First reasons: {first}. {advice}")
+    return f"First reasons: {first}."
 
 
 def _share(value: float) -> float:

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from treadle.data.formats import text_files, typed_files
+from treadle.data.formats import json_array, text_files, typed_files
 from treadle.data.formats.raw import Raw
 from treadle.data.pool import MANIFEST
 from treadle.errors import DataError, nearest
@@ -71,14 +71,14 @@ def _matches(name: str) -> list[Path]:
 
 
 def labels(paths: Sequence[Path], label: str | None = None) -> list[str]:
-    """Name files by as few trailing parts of their paths as tell them apart.
+    """Name files by as few trailing parts of their paths as tell them apart, in printable text.
 
     Args:
         label: a name to use instead (for several files, before each file's own name).
     """
     if label is not None and len(paths) == 1:
         return [label]
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    parts = [Path(_shown(os.path.abspath(path))).parts for path in paths]
     most = max(len(part) for part in parts)
     short = ["/".join(part[-1:]) for part in parts]
     for count in range(1, most + 1):
@@ -86,6 +86,12 @@ def labels(paths: Sequence[Path], label: str | None = None) -> list[str]:
         if len(set(short)) == len(short):
             break
     return [f"{label}/{name}" for name in short] if label is not None else short
+
+
+def _shown(name: str) -> str:
+    """The name with `\\x..` for what cannot be shown; bytes that are not UTF-8 are among that."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_pool(path: Path) -> bool:
@@ -125,7 +131,7 @@ def _records(path: Path) -> Iterator[Raw]:
 
 def _texts(stream: BinaryIO, path: Path, kind: str) -> Iterator[Raw]:
     if kind == ".json":
-        return text_files.json_array(stream, path)
+        return json_array.json_array(stream, path)
     if kind in (".csv", ".tsv"):
         delimiter = "\t" if kind == ".tsv" else ","
         return text_files.separated(stream, path, delimiter)

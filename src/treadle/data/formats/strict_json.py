@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from treadle.data.formats.turns import MalformedError
 
 MAX_DEPTH = 100
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{},]', re.DOTALL)
+MAX_LITERAL = 8  # no literal, and no escape in a text, is longer
+# A text that holds a raw line end is broken; it must not take the next lines for its own.
+_TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*+"?|[\[\]{},:]', re.DOTALL)
 
 
 class StrictJson:
@@ -34,21 +36,32 @@ class StrictJson:
             MalformedError: it does not, or the value is ambiguous.
         """
         start = len(text) - len(text.lstrip(" \t\r\n"))
-        value, end = self._scan(text, start)
+        try:
+            value, end = self._scan(text, start)
+        except json.JSONDecodeError as error:
+            raise _bad_json(error, start) from None
         rest = text[end:].strip(" \t\r\n")
         if rest:
             raise MalformedError("bad_json", f"not JSON: {rest[:20]!r} after the end of the record")
         self._judge(value, text, start, end)
         return value
 
-    def element(self, text: str, start: int) -> tuple[object, int, MalformedError | None]:
+    def element(self, text: str, start: int) -> tuple[object, int | None, MalformedError | None]:
         """Parse the value at `start` of an array's text; return it, its end and its problem.
 
-        A broken value is skipped by counting brackets; when they do not balance, the rest of the
-        text belongs to it.
+        A broken value is skipped by counting brackets. Where they do not balance, it has no end:
+        either the text ends inside the value (`torn_record`), or where it ends cannot be told.
         """
+        end: int | None
         try:
             value, end = self._scan(text, start)
+        except json.JSONDecodeError as error:
+            end = _balanced_end(text, start)
+            fault = _bad_json(error, start)
+            if end is None and _is_cut(text, error):
+                detail = f"the file ends inside this record ({fault})"
+                fault = MalformedError("torn_record", detail)
+            return None, end, fault
         except MalformedError as error:
             return None, _balanced_end(text, start), error
         try:
@@ -61,11 +74,8 @@ class StrictJson:
         self._problem = None
         try:
             return self._decoder.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            where = error.pos - start + 1
-            raise MalformedError(
-                "bad_json", f"not JSON: {error.msg} at character {where}"
-            ) from None
+        except json.JSONDecodeError:
+            raise
         except RecursionError:
             raise _too_deep() from None
         except ValueError:  # Python refuses to read integers of more than 4,300 digits
@@ -83,8 +93,7 @@ class StrictJson:
     def _object(self, pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+            twice = _first_repeated(key for key, _ in pairs)
             self._problem = MalformedError(
                 "duplicate_key", f"the key {twice[:40]!r} is there twice"
             )
@@ -92,6 +101,21 @@ class StrictJson:
 
     def _constant(self, name: str) -> None:
         self._problem = MalformedError("not_a_number", f"{name} is not JSON")
+
+
+def _first_repeated(keys: Iterable[str]) -> str:
+    seen: set[str] = set()
+    return next(key for key in keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+
+
+def _bad_json(error: json.JSONDecodeError, start: int) -> MalformedError:
+    return MalformedError("bad_json", f"not JSON: {error.msg} at character {error.pos - start + 1}")
+
+
+def _is_cut(text: str, error: json.JSONDecodeError) -> bool:
+    """Whether the error is that the text ends; the brackets of what holds the value may follow."""
+    left = "".join(text[error.pos :].split())
+    return len(left) <= MAX_LITERAL or error.msg.startswith("Unterminated string")
 
 
 def _too_deep() -> MalformedError:
@@ -112,13 +136,21 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _balanced_end(text: str, start: int) -> int:
-    depth = 0
+def _balanced_end(text: str, start: int) -> int | None:
+    """Where the broken value at `start` ends, or None where its brackets do not tell."""
+    opened: list[str] = []
+    before = ""
     for token in _TOKEN.finditer(text, start):
         mark = token[0]
-        depth += (mark in "[{") - (mark in "]}")
-        if depth < 0 or (depth == 0 and mark == ","):  # a bare word ends where the array goes on
+        if mark in "[{":
+            if mark == "{" and before == "," and opened[-1:] == ["{"]:
+                return None  # an object holds keys: this one is the array's next element
+            opened.append(mark)
+        elif mark in "]}" and opened:
+            opening = opened.pop()
+            if not opened:  # a bracket of the other kind may be the array's own
+                return token.end() if opening + mark in ("{}", "[]") else None
+        elif mark in ",]}" and not opened:  # a bare word ends where the array goes on
             return token.start()
-        if depth == 0 and mark in "]}":
-            return token.end()
-    return len(text)
+        before = mark
+    return None

@@ -1,9 +1,8 @@
-"""Text files as raw records: JSON Lines, JSON arrays, CSV.
+"""Text files as raw records, read line by line: JSON Lines and CSV.
 
 JSON Lines are cut at `\\n` only: other characters that Python counts as line ends (U+2028, U+0085)
 stay inside rows. A record that cannot be parsed is yielded with its error and does not end the
-file. Where the form of a JSON array is lost the file ends with a `DataError`, because the records
-behind that point could not even be counted.
+file, unless a quote in a CSV record swallows others: they could not even be counted.
 
 CSV has no types: cells are text, an empty cell is an empty text to a layout and absence in a
 user's own column, and message columns hold JSON text.
@@ -14,21 +13,17 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
-import re
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from treadle.data.formats.quoting import listed
 from treadle.data.formats.raw import Raw
 from treadle.data.formats.strict_json import StrictJson
 from treadle.data.formats.turns import MalformedError
 from treadle.errors import DataError
 
 MAX_RECORD_BYTES = 64 * 2**20
-_BLANKS = " \t\r\n"
-_ARRAY = re.compile(r'\s*(\{\s*"data"\s*:\s*)?\[')
 _LIST_CELLS = ("messages", "conversations", "history")
 _TEXT_OR_LIST_CELLS = ("prompt", "completion", "chosen", "rejected")
 
@@ -70,81 +65,12 @@ def _json_line(strict: StrictJson, raw: bytes, number: int, *, is_whole: bool) -
     return Raw.broken(number, raw, fault)
 
 
-def json_array(stream: BinaryIO, path: Path) -> Iterator[Raw]:
-    """Yield the objects of an array or of `{"data": [...]}`; JSON Lines are let through too.
-
-    Raises:
-        DataError: the array's form is lost.
-    """
-    blob = stream.read()
-    try:
-        text = blob.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start + 1}.") from None
-    if opening := _ARRAY.match(text):
-        return _elements(text, opening.end(), path, is_whole=opening[1] is None)
-    try:
-        whole = StrictJson().value(text)
-    except MalformedError as error:
-        if _looks_like_lines(blob):
-            return json_lines(io.BytesIO(blob))
-        raise DataError(f"{path}: {error}. Expected an array of objects.") from None
-    inner = whole.get("data") if isinstance(whole, dict) else None
-    items = inner if isinstance(inner, list) else [whole]
-    return (Raw.of(item, i, json.dumps(item).encode()) for i, item in enumerate(items, 1))
-
-
-def _looks_like_lines(blob: bytes) -> bool:
-    """Whether one of the first lines is an object by itself: many `.json` files are JSON Lines."""
-    first = islice(json_lines(io.BytesIO(blob)), 5)
-    return any(raw.error is None for raw in first)
-
-
-def _elements(text: str, at: int, path: Path, *, is_whole: bool) -> Iterator[Raw]:
-    """Yield the elements of the array whose first character after the bracket is at `at`."""
-    strict, number = StrictJson(), 0
-    at = _skip_blanks(text, at)
-    while not text.startswith("]", at):
-        number += 1
-        value, end, error = strict.element(text, at)
-        raw = text[at:end].encode("utf-8", "surrogatepass")
-        after = _skip_blanks(text, end)
-        is_torn = after == len(text)
-        if error is None:
-            yield Raw.of(value, number, raw)
-        elif is_torn and error.reason == "bad_json":
-            detail = f"the file ends inside this record ({error})"
-            yield Raw.broken(number, raw, MalformedError("torn_record", detail))
-        else:
-            yield Raw.broken(number, raw, error)
-        if is_torn:
-            return
-        _expect_comma(text, after, number, path)
-        at = _skip_blanks(text, after + 1) if text[after] == "," else after
-    if is_whole and text[at + 1 :].strip(_BLANKS):
-        raise DataError(f"{path}: there is text after the end of the array.")
-
-
-def _expect_comma(text: str, at: int, number: int, path: Path) -> None:
-    if text[at] not in ",]":
-        line = text.count("\n", 0, at) + 1
-        raise DataError(
-            f"{path}:{line}: expected a comma after record {number}, found {text[at]!r}. "
-            "Repair the file, or write it as JSON Lines, where one bad line costs one row."
-        )
-
-
-def _skip_blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _BLANKS:
-        at += 1
-    return at
-
-
 def separated(stream: BinaryIO, path: Path, delimiter: str) -> Iterator[Raw]:
     """Yield the records of a CSV or TSV file with a header.
 
     Raises:
-        DataError: the header names a column twice.
+        DataError: the header is broken or names a column twice; or a quote that is not closed in
+            its own record has swallowed others, so that records cannot be counted.
     """
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
     # Bytes that are not UTF-8 become lone surrogates, which only their own row pays for.
@@ -153,16 +79,28 @@ def separated(stream: BinaryIO, path: Path, delimiter: str) -> Iterator[Raw]:
     parser = csv.reader(_recorded(lines, tape), delimiter=delimiter, strict=True)
     strict = StrictJson()
     header: list[str] | None = None
-    for line, values, raw in _parsed(parser, tape):
-        if isinstance(values, MalformedError):
+    for line, values, taken in _parsed(parser, tape):
+        raw = "".join(taken).rstrip("\r\n").encode("utf-8", "surrogateescape")
+        if header is None:
+            header = _header(values, path, line)
+        elif not isinstance(values, MalformedError) and len(values) == len(header):
+            yield _csv_record(strict, header, values, line, raw)
+        elif _swallowed(taken[1:], len(header), delimiter):
+            raise DataError(
+                f"{path}:{line}: a quote that opens in this record swallows lines which look like "
+                "records of their own. Close the quote, or double it if it belongs to the text."
+            )
+        elif isinstance(values, MalformedError):
             yield Raw.broken(line, raw, values)
-        elif header is None:
-            header = _header(values, path)
-        elif len(values) != len(header):
+        else:
             detail = f"{len(values)} cells, but the header has {len(header)}"
             yield Raw.broken(line, raw, MalformedError("wrong_cell_count", detail))
-        else:
-            yield _csv_record(strict, header, values, line, raw)
+
+
+def _swallowed(lines: Iterable[str], cells: int, delimiter: str) -> bool:
+    """Whether one of the later lines of a bad record is, taken alone, a record of so many cells."""
+    whole = (x for x in lines if x.count('"') % 2 == 0 and len(x) < MAX_RECORD_BYTES)
+    return any(len(next(csv.reader([line], delimiter=delimiter), [])) == cells for line in whole)
 
 
 def _recorded(lines: Iterator[str], tape: list[str]) -> Iterator[str]:
@@ -173,8 +111,8 @@ def _recorded(lines: Iterator[str], tape: list[str]) -> Iterator[str]:
 
 def _parsed(
     parser: Iterator[list[str]], tape: list[str]
-) -> Iterator[tuple[int, list[str] | MalformedError, bytes]]:
-    """Yield first line, cells (or what is wrong) and bytes of each record that is not blank."""
+) -> Iterator[tuple[int, list[str] | MalformedError, list[str]]]:
+    """Yield first line, cells (or what is wrong) and lines of each record that is not blank."""
     next_line = 1
     while True:
         values: list[str] | MalformedError
@@ -185,16 +123,18 @@ def _parsed(
         except csv.Error as error:
             values = MalformedError("bad_csv", f"not CSV: {error}")
         line, next_line = next_line, next_line + len(tape)
-        raw = "".join(tape).rstrip("\r\n").encode("utf-8", "surrogateescape")
+        taken = tape.copy()
         tape.clear()
         if values:
-            yield line, values, raw
+            yield line, values, taken
 
 
-def _header(values: list[str], path: Path) -> list[str]:
+def _header(values: list[str] | MalformedError, path: Path, line: int) -> list[str]:
+    if isinstance(values, MalformedError):
+        raise DataError(f"{path}:{line}: the header is {values}.")
     names = [name.strip() for name in values]
     if len(set(names)) != len(names):
-        raise DataError(f"{path}: the header names a column twice: {', '.join(names)}.")
+        raise DataError(f"{path}: the header names a column twice: {listed(names)}.")
     return names
 
 

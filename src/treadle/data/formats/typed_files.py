@@ -8,25 +8,29 @@ what is trained on. NaN is how pandas writes a missing number, so it is read as 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from treadle.data.formats.quoting import listed
 from treadle.data.formats.raw import Raw
+from treadle.data.formats.strict_json import StrictJson
 from treadle.data.formats.turns import MalformedError
 from treadle.errors import DataError
 
 BATCH_ROWS = 1024
 JSON_COLUMN = {b"treadle": b"json"}
+# A date beyond the year 9999, nanoseconds without pandas, a struct with two fields of one name.
+_NO_VALUE = (ValueError, ArithmeticError)
 STATE, SPLITS = "state.json", "dataset_dict.json"
 
 
 def parquet(path: Path) -> Iterator[Raw]:
     """Yield the records of a Parquet file, in batches."""
     with pq.ParquetFile(path) as file:
-        yield from _batches(file.iter_batches(batch_size=BATCH_ROWS), 1)
+        yield from _batches(file.iter_batches(batch_size=BATCH_ROWS), 1, path)
 
 
 def is_saved_dataset(folder: Path) -> bool:
@@ -52,7 +56,7 @@ def saved_dataset(folder: Path) -> Iterator[Raw]:
     for name in _data_files(state, folder):
         with pa.memory_map(str(folder / name)) as source:
             for batch in pa.ipc.open_stream(source):
-                yield from _batches([batch], number)
+                yield from _batches([batch], number, folder)
                 number += batch.num_rows
 
 
@@ -72,8 +76,8 @@ def _only_split(folder: Path) -> str:
     if len(splits) == 1 and _is_plain(splits[0]):
         return splits[0]
     raise DataError(
-        f"{folder}: a saved dataset with {len(splits)} splits ({', '.join(sorted(splits))}). "
-        f"Name the one to read, for example {folder / sorted(splits)[-1] if splits else folder}."
+        f"{folder}: a saved dataset with {len(splits)} splits ({listed(sorted(splits))}). "
+        f"Name the one to read, for example {folder / listed(sorted(splits)[-1:]) if splits else folder}."
     )
 
 
@@ -91,35 +95,49 @@ def _is_plain(name: str) -> bool:
     return name == Path(name).name and name not in ("", ".", "..")
 
 
-def _batches(batches: Iterable[pa.RecordBatch], number: int) -> Iterator[Raw]:
+def _batches(batches: Iterable[pa.RecordBatch], number: int, path: Path) -> Iterator[Raw]:
+    strict = StrictJson()
     for batch in batches:
-        as_json = [
+        names = batch.schema.names
+        if len(set(names)) != len(names):
+            raise DataError(f"{path}: names a column twice: {listed(names)}.")
+        as_json = {
             f.name for f in batch.schema if (f.metadata or {}).items() >= JSON_COLUMN.items()
-        ]
-        for fields, error in _rows(batch):
-            if error is not None:
-                yield Raw.broken(number, b"", error)
+        }
+        for row in _rows(batch):
+            if isinstance(row, MalformedError):
+                yield Raw.broken(number, b"", row)
             else:
-                yield Raw.of(_plain(fields, as_json), number)
+                yield _record(row, number, as_json, strict)
             number += 1
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[tuple[dict[str, object], MalformedError | None]]:
-    """Rows of a batch as Python objects; one row's invalid UTF-8 must not cost the others."""
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, object] | MalformedError]:
+    """Rows of a batch as Python objects; what one row holds must not cost the others."""
     try:
-        yield from ((fields, None) for fields in batch.to_pylist())
+        yield from batch.to_pylist()
         return
-    except UnicodeDecodeError:
+    except _NO_VALUE:
         pass
     for i in range(batch.num_rows):
         try:
-            yield batch.slice(i, 1).to_pylist()[0], None
+            yield batch.slice(i, 1).to_pylist()[0]
         except UnicodeDecodeError as error:
-            yield {}, MalformedError("not_utf8", f"a column is not UTF-8 ({error.reason})")
+            yield MalformedError("not_utf8", f"a column is not UTF-8 ({error.reason})")
+        except _NO_VALUE as error:
+            yield MalformedError("bad_value", f"a column's value cannot be read: {error}")
 
 
-def _plain(fields: dict[str, object], as_json: list[str]) -> dict[str, object]:
-    for name in as_json:
-        if isinstance(text := fields[name], str):
-            fields[name] = json.loads(text)
-    return {k: None if v != v else v for k, v in fields.items()}
+def _record(
+    row: dict[str, object], number: int, as_json: Container[str], strict: StrictJson
+) -> Raw:
+    fields: dict[str, object] = {}
+    for name, value in row.items():
+        if name in as_json and isinstance(value, str):
+            try:
+                fields[name] = strict.value(value)
+            except MalformedError as error:
+                return Raw(number, row, error=error)
+        else:
+            fields[name] = None if value != value else value
+    return Raw.of(fields, number)

@@ -33,9 +33,13 @@ from treadle.errors import DataError
 __all__ = ["write", "write_llama_factory"]
 
 CHUNK_ROWS = 1024
-# Names that readers (ours, TRL) act on wherever they stand.
+# Names that readers (ours, TRL) act on wherever they stand: as rows, as tokens and masks that are
+# ready to train on, as pictures, or as arguments of the chat template.
 _TAKEN = {TREADLE_ID, "messages", "conversations", "prompt", "completion", "chosen", "rejected"}
 _TAKEN |= {"ground_truth", "verifiable", "system", "system_prompt"}
+_TAKEN |= {"input_ids", "labels", "completion_mask", "assistant_masks", "seq_lengths"}
+_TAKEN |= {"ref_chosen_logps", "ref_rejected_logps", "image", "images"}
+_TAKEN |= {"tools", "chat_template_kwargs"}
 _TAKEN_BY_ALPACA = {"instruction", "input", "output", "history"}
 
 Record = dict[str, object]

@@ -76,6 +76,13 @@ class Ragged:
         return Ragged(self.values[np.repeat(self.bounds[which], counts) + inside], bounds)
 
 
+def joined(one: Ragged, other: Ragged) -> Ragged:
+    """Return each text of `one` followed by its namesake of `other`."""
+    owners = np.concatenate([one.owners, other.owners])
+    values = np.concatenate([one.values, other.values])
+    return Ragged(values[np.argsort(owners, kind="stable")], _bounds(one.counts + other.counts))
+
+
 def normalise(text: str) -> str:
     """Fold case and compatibility forms, and put one space for each run of non-word characters.
 

@@ -68,7 +68,7 @@ class Settings:
     shard_rows: int = 8_192
     part_entries: int = 1 << 20
     """Band hashes that one `pair` task reads, about."""
-    slice_pairs: int = 1 << 22
+    slice_pairs: int = 1 << 20
     """Pairs that one `unite` task makes distinct, about."""
     block_pairs: int = 1 << 16
     """Pairs that one `verify` task checks."""

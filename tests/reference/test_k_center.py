@@ -153,6 +153,27 @@ def test_nothing_comes_of_nothing() -> None:
     assert greedy_k_center(points, count=9).order == [0, 1]
 
 
+class Counted(np.ndarray):  # type: ignore[type-arg]
+    """Lengths that count how often one is read."""
+
+    reads = 0
+
+    def __getitem__(self, key: object) -> object:
+        Counted.reads += 1
+        return super().__getitem__(key)  # type: ignore[index]
+
+
+def test_rows_that_no_longer_fit_are_not_looked_at_one_by_one() -> None:
+    points = np.random.default_rng(6).standard_normal((5_000, 8), dtype=np.float32)
+    points[17] = points[99]  # the one row that fits at the end is a copy, so it is farthest last
+    tokens = np.full(5_000, 100, dtype=np.int64)
+    tokens[17] = 7
+    found = greedy_k_center(points, count=5_000, tokens_N=tokens.view(Counted), token_limit=4_050)
+    assert len(found.order) == 41
+    assert found.order[-1] == 17
+    assert Counted.reads < 200
+
+
 def test_memory_stays_a_small_multiple_of_the_points() -> None:
     points = np.random.default_rng(0).standard_normal((20_000, 64), dtype=np.float32)
     tracemalloc.start()

@@ -1,7 +1,9 @@
 """Contamination: a table of planted items whose hits follow from the definition."""
 
+import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -11,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from treadle import op
 from treadle.audit.contamination import contamination
 from treadle.context import Context
 from treadle.data.pool import Pool
 from treadle.data.row import Message, Row
-from treadle.data.sealed_index import SealedIndex
+from treadle.data.sealed_index import SealedIndex, row_hashes
 from treadle.data.selection import FINDING_SCHEMA, Findings
 from treadle.errors import RecipeError
 
@@ -68,7 +71,8 @@ def rephrased(every: int) -> str:
         (chat("anything", "so it is blue"), None, None, None),
         (chat("anything", LONG_ANSWER.title()), EXACT, SECOND, 1.0),
         (chat(LONG_ANSWER, "is what it says"), EXACT, SECOND, 1.0),
-        (chat("why so BLUE", "no idea"), EXACT, SECOND, 1.0),
+        (chat(" why so\nBLUE?", "no idea"), EXACT, SECOND, 1.0),
+        (chat("Why so, blue", "no idea"), None, None, None),
         (chat("Tell me: why so blue?", "no idea"), None, None, None),
         (chat("anything", "why so blue"), None, None, None),
         (chat("x", f"{LONG_ANSWER} and more"), None, None, None),
@@ -83,6 +87,60 @@ def test_a_planted_item_is_hit_as_defined(
         assert found.is_empty()
         return
     assert found.select("id", "reason", "other", "figure").rows() == [(row.id, reason, item, share)]
+
+
+@pytest.mark.parametrize(
+    ("item", "clean", "caught"),
+    [
+        (
+            chat("What is 12 + 4?", "16"),
+            [chat("What is 12 - 4?", "8"), chat("What is 12 * 4?", "48")],
+            [chat("what is  12 + 4?", "It is 16."), chat("What is 12+4", "16.")],
+        ),
+        (
+            chat("Hi", "Hello! How can I help?"),
+            [chat("hi!", "Good morning."), chat("Hi?", "Yes?")],
+            [chat("HI", "Good morning."), chat("hi!", "Hello, how can I help")],
+        ),
+    ],
+)
+def test_a_short_prompt_needs_its_signs_or_its_reply_to_agree(
+    item: Row, clean: list[Row], caught: list[Row]
+) -> None:
+    context = Context(sealed=SealedIndex.build({"held": Pool.of([item])}))
+    found = contamination()(Pool.of([*clean, *caught]), context).rows
+    assert set(found["id"]) == {row.id for row in caught}
+
+
+def with_document(number: int, reply: str, request: str = "Summarise the text.") -> Row:
+    document = " ".join(f"d{number}w{i}" for i in range(5))
+    turns = (Message("system", document), Message("user", request))
+    return Row("chat", (*turns, Message("assistant", reply, trains=True)))
+
+
+def test_a_request_or_reply_that_many_items_share_is_no_contamination() -> None:
+    refusal = "I am sorry but I cannot help you with that request"
+    items = [with_document(i, f"about {i}") for i in range(11)]
+    items += [with_document(i, refusal, f"question {i}") for i in range(11)]
+    context = Context(sealed=SealedIndex.build({"held": Pool.of(items)}))
+    clean = [with_document(100, "mine"), chat("Summarise the text.", "x"), chat("Why?", refusal)]
+    pool = Pool.of([*clean, items[0], items[-1], chat("Question 3", "x")])
+    found = contamination()(pool, context).rows
+    assert set(found["id"]) == set(pool.ids) - {row.id for row in clean}
+    assert contamination(template_items=11)(pool, context).rows.height == len(pool)
+
+
+def test_many_rows_that_equal_many_items_cost_memory_in_proportion_to_both() -> None:
+    signs = ["".join(pair) for pair in itertools.product("+-*/<>=!?,.;:&%$", repeat=3)][:3_000]
+    pool = Pool.of(chat(f"just {sign} the same ten words in each of these", "x") for sign in signs)
+    index = SealedIndex.build({"held": pool, "other": pool})
+    hits = index.without_templates(10).exact_hits(row_hashes(pool.rows()))
+    assert hits.height <= 4 * len(pool)
+    assert hits.filter(set="held")["row"].n_unique() == len(pool)
+    assert hits.filter(set="other")["row"].n_unique() == len(pool)
+    assert hits.filter(set="other")["item"].n_unique() == len(pool)
+    found = contamination()(pool, Context(sealed=index))
+    assert set(found.rows["other"]) == {"held:0"}
 
 
 def test_a_row_is_named_once_for_its_strongest_hit() -> None:
@@ -140,10 +198,10 @@ def test_an_index_of_another_n_is_refused() -> None:
         find(ITEMS, ngram=8)
 
 
-@pytest.mark.parametrize("options", [{"ngram": 0}, {"min_share": 1.5}, {"template_items": 0}])
+@pytest.mark.parametrize("options", [{"ngram": 0}, {"min_share": 7}, {"template_items": 0}])
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(RecipeError, match="must be at least 1 and min_share in"):
-        contamination(**options)
+    with pytest.raises(RecipeError, match=f"{next(iter(options))}: Input should be"):
+        op.get("audit", "contamination").bind(options)
 
 
 def test_an_empty_pool_and_poisonous_texts_are_no_trouble() -> None:
@@ -206,8 +264,7 @@ def test_all_overlaps_of_real_sets_are_found_and_nothing_equal_is_missed(shared_
         found = contamination()(Pool.of(alpaca), Context(sealed=sealed)).rows
         exact = set(found.filter(reason=EXACT)["id"])
         assert shared <= exact
-        texts = {plain(text) for item in items for text in _parts(item)}
-        assert exact == {row.id for row in alpaca if texts & {plain(t) for t in _parts(row)}}
+        assert exact == _equal(alpaca, items)
         telling = found.filter(reason=NGRAM)
         grams = {gram for item in items for gram in _grams(item)}
         for key in telling["id"]:
@@ -217,9 +274,22 @@ def test_all_overlaps_of_real_sets_are_found_and_nothing_equal_is_missed(shared_
         assert not any(_grams(row) & grams for row in others)
 
 
-def _parts(row: Row) -> list[str]:
-    long = [row.reply] if len(plain(row.reply).split()) >= 8 else []
-    return [row.text, row.prompt[0].content, *long]
+def _equal(rows: list[Row], items: list[Row]) -> set[str]:
+    """Rows of one turn each that equal an item in whole, or in a part that few items share."""
+    shared = Counter(part for item in items for part in _parts(item))
+    telling = {part for part, count in shared.items() if count <= 10}
+    telling |= {plain(item.text) for item in items}
+    return {row.id for row in rows if telling & {plain(row.text), *_parts(row)} - {""}}
+
+
+def _parts(row: Row) -> set[str]:
+    asked, said = row.prompt[0].content, row.reply
+    few = len(plain(asked).split()) < 8
+    return {
+        f"as written: {' '.join(asked.casefold().split())}" if few else plain(asked),
+        plain(said) if len(plain(said).split()) >= 8 else "",
+        plain(f"{asked} {said}") if plain(asked) and plain(said) else "",
+    }
 
 
 def _grams(row: Row) -> set[tuple[str, ...]]:

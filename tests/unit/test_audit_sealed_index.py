@@ -3,16 +3,14 @@
 from dataclasses import fields
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.data.pool import Pool, to_parquet
+from treadle.data.pool import Pool
 from treadle.data.row import Message, Row
-from treadle.data.sealed_index import SealedIndex, SealedSet, exact_hashes
+from treadle.data.sealed_index import SealedIndex, SealedSet, row_hashes
 from treadle.data.text import hash_words, ngrams
-from treadle.errors import DataError
 
 
 def chat(prompt: str, reply: str, system: str | None = None) -> Row:
@@ -21,10 +19,9 @@ def chat(prompt: str, reply: str, system: str | None = None) -> Row:
 
 
 def is_equal(one: SealedIndex, other: SealedIndex) -> bool:
-    pairs = [(getattr(one, f.name), getattr(other, f.name)) for f in fields(SealedIndex)]
-    return all(
-        np.array_equal(a, b) and a.dtype == b.dtype if isinstance(a, np.ndarray) else a == b
-        for a, b in pairs
+    kinds = [(getattr(one, kind), getattr(other, kind)) for kind in ("wholes", "parts", "grams")]
+    return (one.ngram, one.sets) == (other.ngram, other.sets) and all(
+        np.array_equal(a.hashes, b.hashes) and np.array_equal(a.items, b.items) for a, b in kinds
     )
 
 
@@ -33,34 +30,21 @@ some_rows = st.lists(st.builds(chat, some_texts, some_texts), max_size=6)
 
 
 @settings(deadline=None)
-@given(some_rows, some_rows, st.randoms(use_true_random=False))
-def test_bytes_depend_on_the_items_alone_and_give_the_index_back(
-    first: list[Row], second: list[Row], random: object
-) -> None:
+@given(some_rows, some_rows)
+def test_the_index_depends_on_the_items_alone(first: list[Row], second: list[Row]) -> None:
     index = SealedIndex.build({"b": Pool.of(first), "a": Pool.of(second)}, ngram=3)
     again = SealedIndex.build({"a": Pool.of(second[::-1]), "b": Pool.of(first[::-1])}, ngram=3)
-    assert index.to_bytes() == again.to_bytes()
-    assert is_equal(SealedIndex.from_bytes(index.to_bytes()), index)
+    assert is_equal(index, again)
 
 
-@pytest.mark.parametrize("blob", [b"", b"not a table", b"PAR1" * 10])
-def test_other_bytes_are_refused(blob: bytes) -> None:
-    with pytest.raises(DataError, match=r"not a sealed index .* Publish the index again"):
-        SealedIndex.from_bytes(blob)
-
-
-def test_a_table_of_something_else_is_refused() -> None:
-    other = to_parquet(pl.DataFrame({"hash": [1], "item": [2], "is_gram": [True]}))
-    with pytest.raises(DataError, match="not a sealed index"):
-        SealedIndex.from_bytes(other)
-
-
-def test_its_bytes_hold_no_word_of_an_item() -> None:
+def test_the_index_holds_names_and_numbers_and_no_text() -> None:
     items = Pool.of([chat("the zebra crossed", "a platypus answered in xylophone tones " * 3)])
-    blob = SealedIndex.build({"zoo": items}, ngram=3).to_bytes()
-    assert b"zoo" in blob
-    for word in (b"zebra", b"platypus", b"xylophone"):
-        assert word not in blob
+    index = SealedIndex.build({"zoo": items}, ngram=3)
+    assert index.sets == (SealedSet("zoo", 1, 0),)
+    for kind in (index.wholes, index.parts, index.grams):
+        assert kind.hashes.dtype == np.uint64
+        assert kind.items.dtype == np.uint32
+    assert {f.name for f in fields(SealedIndex)} == {"ngram", "sets", "wholes", "parts", "grams"}
 
 
 def test_items_are_numbered_by_id_within_their_set_and_short_ones_are_counted() -> None:
@@ -70,9 +54,9 @@ def test_items_are_numbered_by_id_within_their_set_and_short_ones_are_counted() 
     assert (index.items, index.short_items) == (6, 4)
     order = sorted(row.id for row in rows)
     for row in rows[1:]:
-        hits = index.exact_hits(exact_hashes([chat("other", "thing"), row]))
+        hits = index.exact_hits(row_hashes([chat("other", "thing"), row]))
         assert hits.rows() == [(1, "z", order.index(row.id))]
-    assert index.exact_hits(exact_hashes(rows[:1]))["set"].to_list() == ["a", "z"]
+    assert index.exact_hits(row_hashes(rows[:1]))["set"].to_list() == ["a", "z"]
 
 
 def naive_hits(
@@ -100,34 +84,65 @@ def test_ngram_hits_are_those_of_sets_of_words(
 ) -> None:
     pool = Pool.of(items)
     index = SealedIndex.build({"set": pool}, ngram=n)
-    found = index.gram_hits(ngrams(hash_words(row.text for row in rows), n), most_items=most)
+    grams = ngrams(hash_words(row.text for row in rows), n)
+    found = index.without_templates(most).gram_hits(grams)
     assert found.select("row", "item", "shared", "share").rows() == naive_hits(rows, pool, n, most)
 
 
-@settings(max_examples=150, deadline=None)
-@given(some_rows, some_rows)
-def test_exact_hits_are_those_of_equal_texts_prompts_and_long_replies(
-    rows: list[Row], items: list[Row]
-) -> None:
-    def parts(row: Row) -> set[str]:
-        texts = {" ".join(row.text.split()), " ".join(row.prompt[0].content.split())}
-        if len(row.reply.split()) >= 8:
-            texts.add(" ".join(row.reply.split()))
-        return texts - {""}
+def parts(row: Row) -> list[str]:
+    """The slow, obvious parts of a row of plain words; the last two may be empty."""
+    asked, said = row.prompt[0].content.split(), row.reply.split()
+    return [
+        " ".join(asked) if len(asked) >= 8 else f"as written: {' '.join(asked)}" if asked else "",
+        " ".join(said) if len(said) >= 8 else "",
+        " ".join(asked + said) if asked and said else "",
+    ]
 
+
+@settings(max_examples=150, deadline=None)
+@given(some_rows, some_rows, st.integers(1, 3))
+def test_exact_hits_are_those_of_equal_texts_prompts_and_long_replies(
+    rows: list[Row], items: list[Row], most: int
+) -> None:
     pool = Pool.of(items)
-    found = SealedIndex.build({"set": pool}).exact_hits(exact_hashes(rows))
-    assert found.select("row", "item").rows() == [
+    telling = [
+        {" ".join(item.text.split())}
+        | {one for one in parts(item) if sum(one in parts(i) for i in pool.rows()) <= most}
+        for item in pool.rows()
+    ]
+    pairs = {
         (r, i)
         for r, row in enumerate(rows)
-        for i, item in enumerate(pool.rows())
-        if parts(row) & parts(item)
-    ]
+        for i, own in enumerate(telling)
+        if own & {" ".join(row.text.split()), *parts(row)} - {""}
+    }
+    index = SealedIndex.build({"set": pool}).without_templates(most)
+    found = set(index.exact_hits(row_hashes(rows)).select("row", "item").iter_rows())
+    assert found <= pairs
+    for place in (0, 1):
+        assert {pair[place] for pair in found} == {pair[place] for pair in pairs}
+    for row in {row for row, _ in pairs}:
+        assert min(found & {(row, i) for i in range(len(pool))}) == min(
+            pair for pair in pairs if pair[0] == row
+        )
+
+
+@pytest.mark.parametrize("kind", ["chat", "preference", "answer"])
+def test_the_words_of_a_row_are_those_of_its_text(kind: str) -> None:
+    prompt = (Message("system", "Be e\u0301xact."), Message("user", "\u0301What is it?"))
+    reply = Message("assistant", "An owl", trains=True)
+    row = {
+        "chat": Row("chat", (*prompt, reply, Message("user", "Oh"))),
+        "preference": Row("preference", prompt, chosen="An owl", rejected="A cat"),
+        "answer": Row("answer", prompt, answer="An owl"),
+    }[kind]
+    expected = hash_words([row.text])
+    assert row_hashes([row]).words.values.tolist() == expected.values.tolist()
 
 
 def test_a_system_turn_is_no_part_of_the_question() -> None:
     index = SealedIndex.build({"set": Pool.of([chat("what is it?", "an owl", "Be brief.")])})
-    hits = index.exact_hits(exact_hashes([chat("What is it", "a cat"), chat("Be brief.", "yes")]))
+    hits = index.exact_hits(row_hashes([chat("What is it?", "a cat"), chat("Be brief.", "yes")]))
     assert hits.rows() == [(0, "set", 0)]
 
 
@@ -137,5 +152,6 @@ def test_items_with_nothing_but_a_template_are_counted() -> None:
         [*(chat(template, "!" * i) for i in range(5)), chat(f"{template} wholly new", "")]
     )
     index = SealedIndex.build({"set": items}, ngram=7)
-    assert index.template_items(5) == 5
-    assert index.template_items(6) == 0
+    assert index.items_with_grams == 6
+    assert index.without_templates(5).items_with_grams == 1
+    assert index.without_templates(6).items_with_grams == 6

@@ -1,5 +1,6 @@
 """Words and hashes: what counts as the same text, and that hashes never change."""
 
+import os
 import subprocess
 import sys
 import unicodedata
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from treadle.data.text import hash_words, ngrams, normalise, shingle_sets, text_hash, words
+from treadle.data.text import hash_words, ngrams, normalise, shingle_sets, words, words_hash
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,12 @@ def test_case_and_outer_space_do_not_matter(text: str) -> None:
     assert normalise(text.casefold()) == normalise(text)
 
 
+@settings(deadline=None)
+@given(st.lists(st.text(), max_size=4))
+def test_the_words_of_a_text_are_those_of_its_lines(lines: list[str]) -> None:
+    assert words("\n".join(lines)) == [word for line in lines for word in words(line)]
+
+
 def test_a_hundred_thousand_marks_on_a_letter_are_cut_to_thirty() -> None:
     # Uncut, Unicode normalisation would take time in the square of the number of marks.
     assert len(normalise("a" + "\u0300\u0327" * 500_000)) <= 31
@@ -62,21 +69,24 @@ def test_a_hundred_thousand_marks_on_a_letter_are_cut_to_thirty() -> None:
 
 
 def test_lone_surrogates_can_be_hashed() -> None:
-    assert text_hash("a\ud800b") == text_hash("a b")
+    assert words_hash(words("a\ud800b")) == words_hash(["a", "b"])
     assert hash_words(["\udfff"]).counts.tolist() == [0]
 
 
 def test_hashes_are_the_same_on_any_machine_python_and_hash_seed() -> None:
-    values = [text_hash("The cat sat!"), *ngrams(hash_words(["a b c d"]), 2).values.tolist()]
+    values = [
+        words_hash(["the", "cat", "sat"]),
+        *ngrams(hash_words(["a b c d"]), 2).values.tolist(),
+    ]
     assert values == EXPECTED
     code = (
         "from treadle.data.text import *; "
-        "print([text_hash('The cat sat!'), *ngrams(hash_words(['a b c d']), 2).values.tolist()])"
+        "print([words_hash(['the', 'cat', 'sat']), *ngrams(hash_words(['a b c d']), 2).values.tolist()])"
     )
     for seed in ("1", "2"):
         run = subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
             check=True,

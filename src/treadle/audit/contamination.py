@@ -10,15 +10,17 @@ Rephrased or translated items are found by neither check: that takes embeddings 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import polars as pl
+from pydantic import Field
 
 from treadle.context import Context
 from treadle.data.pool import Pool
 from treadle.data.row import from_frame
-from treadle.data.sealed_index import SealedIndex, exact_hashes
+from treadle.data.sealed_index import SealedIndex, row_hashes
 from treadle.data.selection import FINDING_SCHEMA, Findings
-from treadle.data.text import hash_words, ngrams
+from treadle.data.text import ngrams
 from treadle.errors import RecipeError
 from treadle.op import audit
 
@@ -31,12 +33,17 @@ BEST_FIRST = ["row", "share", "shared", "set", "item"]
     cost="one pass over the words and a binary search for each n-gram",
 )
 def contamination(
-    *, ngram: int = 13, min_share: float = 0.0, template_items: int = 10
+    *,
+    ngram: Annotated[int, Field(ge=1)] = 13,
+    min_share: Annotated[float, Field(ge=0, le=1)] = 0.0,
+    template_items: Annotated[int, Field(ge=1)] = 10,
 ) -> Callable[[Pool, Context], Findings]:
     """Find rows that share text with evaluation items.
 
-    `contaminated_exact`: the row's whole text, its prompt (without system turns) or its reply (of
-    8 words or more) equals any of the same three of an item, after normalisation.
+    `contaminated_exact`: the row's whole text, its prompt (without system turns) or its reply
+    equals any of the same three of an item, after normalisation. A reply counts from 8 words on. A
+    prompt of fewer words must agree sign by sign (but for case and spacing), or together with the
+    reply: "What is 12 + 4?" and "What is 12 - 4?" have the same words.
     `contaminated_ngram`: otherwise, the row and an item share a run of `ngram` words; `figure` is
     the share of the item's distinct n-grams that the row holds. Each row is named once, for its
     strongest hit; `other` is `set:item`. Without evaluation sets nothing is found.
@@ -45,19 +52,18 @@ def contamination(
     `min_share` where quotations are normal. In scripts without spaces, 13 characters are a much
     weaker sign than 13 words.
 
-    N-grams that occur in more than `template_items` items are taken for the template of a set
-    ("Answer with one of the following letters: …") and ignored. So an item that consists of nothing
-    else is found by equality only, and a set of few items with a long template needs a smaller
-    number. Items with fewer than `ngram` words are found by equality only; the figures count both.
+    Prompts, replies and n-grams that more than `template_items` items have in common are taken for
+    the template of a set ("Summarise the text.", "Answer with one of the following letters: …", a
+    refusal) and ignored. So an item that consists of nothing else is found by its whole text only,
+    and a set of few items with a long template needs a smaller number. Items with fewer than
+    `ngram` words are found by equality only; the figures count both.
+
+    Known failures: symbols are not words, so a prompt of 8 words or more that differs from an
+    item's in an operator only is taken for it.
 
     Raises:
-        RecipeError: an option is out of range, or the index was built for another n.
+        RecipeError: the index was built for another n.
     """
-    if ngram < 1 or not 0 <= min_share <= 1 or template_items < 1:
-        raise RecipeError(
-            "contamination: ngram and template_items must be at least 1 and min_share in [0, 1], "
-            f"got {ngram}, {template_items} and {min_share:g}."
-        )
 
     def find(pool: Pool, context: Context) -> Findings:
         index = context.sealed
@@ -68,47 +74,46 @@ def contamination(
                 f"contamination: the evaluation sets are indexed by {index.ngram}-grams, and ngram "
                 f"is {ngram}. Set both to the same number."
             )
-        exact, grams = _hits(pool, context, index, template_items)
+        telling = index.without_templates(template_items)
+        exact, grams = _hits(pool, context, telling)
         grams = grams.filter(pl.col("share") >= min_share)
         rows = pl.concat([_exact(exact), _grams(grams, index)])
         # Both kinds may hit one row: equality is the stronger reason, and it comes first.
         rows = rows.unique("row", keep="first", maintain_order=True)
         rows = rows.with_columns(id=pool.frame["id"].gather(rows["row"]))
         figures = _figures(pool, index, rows, pl.concat([exact, grams.select(exact.columns)]))
-        figures["template_items"] = index.template_items(template_items)
+        figures["template_items"] = index.items_with_grams - telling.items_with_grams
         return Findings(rows.select(FINDING_SCHEMA.keys()).sort("id"), figures)
 
     return find
 
 
-def _hits(
-    pool: Pool, context: Context, index: SealedIndex, template_items: int
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _hits(pool: Pool, context: Context, index: SealedIndex) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Look every row up, a shard at a time; `row` becomes the position in the pool."""
-    exact = [index.exact_hits(exact_hashes([]))]
-    grams = [index.gram_hits(ngrams(hash_words([]), index.ngram))]
+    nothing = row_hashes([])
+    exact = [index.exact_hits(nothing)]
+    grams = [index.gram_hits(nothing.words)]
     first = 0
     for shard in pool.shards(SHARD_ROWS):
         context.tick()
-        rows = from_frame(shard)
+        hashed = row_hashes(from_frame(shard))
         place = pl.col("row") + first
-        exact.append(index.exact_hits(exact_hashes(rows)).with_columns(place))
-        runs = ngrams(hash_words(row.text for row in rows), index.ngram)
-        grams.append(index.gram_hits(runs, most_items=template_items).with_columns(place))
+        exact.append(index.exact_hits(hashed).with_columns(place))
+        runs = ngrams(hashed.words, index.ngram)
+        grams.append(index.gram_hits(runs).with_columns(place))
         first += shard.height
     return pl.concat(exact), pl.concat(grams)
 
 
 def _exact(hits: pl.DataFrame) -> pl.DataFrame:
     """One finding a row: the first item by set and number."""
-    items = pl.len().over("row")
-    best = hits.sort("row", "set", "item").with_columns(items=items)
+    best = hits.sort("row", "set", "item")
     return best.unique("row", keep="first", maintain_order=True).select(
         "row",
         reason=pl.lit("contaminated_exact"),
         other=pl.format("{}:{}", "set", "item"),
         figure=pl.lit(1.0),
-        detail=pl.format("items equal: {}", "items"),
+        detail=pl.lit("equal after normalisation"),
     )
 
 

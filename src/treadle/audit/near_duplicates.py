@@ -14,17 +14,18 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import Field
 
 from treadle.audit.similar_pairs import EDGES, Settings, SimilarPairs, similar_pairs
 from treadle.context import Context
 from treadle.data.minhash import plan
 from treadle.data.pool import Pool
 from treadle.data.selection import FINDING_SCHEMA, Findings
-from treadle.errors import RecipeError
 from treadle.machinery.code import code_hash
 from treadle.machinery.engine import Engine, LocalEngine
 from treadle.machinery.ledger import Ledger
@@ -37,7 +38,11 @@ from treadle.op import audit
     cost="one pass over the words, then exact checks of candidate pairs: linear in rows",
 )
 def near_duplicates(
-    *, threshold: float = 0.8, shingle: int = 2, permutations: int = 128, leaders: int = 64
+    *,
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8,
+    shingle: Annotated[int, Field(ge=1, le=64)] = 2,
+    permutations: Annotated[int, Field(ge=1, le=1024)] = 128,
+    leaders: Annotated[int, Field(ge=1, le=4096)] = 8,
 ) -> Callable[[Pool, Context], Findings]:
     """Find rows whose sets of word n-grams have a Jaccard similarity of at least `threshold`.
 
@@ -53,21 +58,20 @@ def near_duplicates(
     come nearest to a published ladder of thresholds (GPTeacher).
 
     A row with fewer words than a shingle has one shingle, of all its words, so it is like equal
-    rows only. A row without words is like nothing.
+    rows only. A row without words is like nothing. Rows of different kinds are never alike, and
+    the words of a rejected reply are other than the same words elsewhere.
 
     Known failures: rows that share a long passage and differ in a short question look alike (use
     a larger shingle or threshold). Symbols are not words: code that differs in operators only is
-    alike. Where more than `leaders` different rows share a band, some pairs are not compared; the
-    figure `pairs_not_compared` counts them.
+    alike. Where more than `leaders` different rows share a band, as in a pool written from one
+    template, some pairs are not compared; the figure `pairs_not_compared_at_most` bounds their
+    number.
 
     Args:
         permutations: hash functions to spend. More make fewer candidates fail, at more cost.
-        leaders: with how many rows of a crowded bucket each other row is compared.
-
-    Raises:
-        RecipeError: an option is out of its range.
+        leaders: with how many rows of a crowded bucket each other row is compared. More find more
+            in pools of one template; pairs and time grow with it.
     """
-    _check(threshold, shingle, permutations, leaders)
     settings = Settings(threshold, shingle, leaders, plan(threshold, permutations))
 
     def find(pool: Pool, context: Context) -> Findings:
@@ -78,19 +82,6 @@ def near_duplicates(
         return Findings(rows, _figures(rows, pairs, settings))
 
     return find
-
-
-def _check(threshold: float, shingle: int, permutations: int, leaders: int) -> None:
-    if not 0 < threshold <= 1:
-        hint = f" Did you mean {threshold / 100:g}?" if 1 < threshold <= 100 else ""
-        raise RecipeError(f"near_duplicates: threshold must be in (0, 1], got {threshold:g}.{hint}")
-    for name, value, most in (
-        ("shingle", shingle, 64),
-        ("permutations", permutations, 1024),
-        ("leaders", leaders, 4096),
-    ):
-        if not 1 <= value <= most:
-            raise RecipeError(f"near_duplicates: {name} must be from 1 to {most}, got {value}.")
 
 
 @contextlib.contextmanager
@@ -173,5 +164,5 @@ def _figures(rows: pl.DataFrame, pairs: SimilarPairs, settings: Settings) -> dic
         "rows_without_words": int((pairs.words == 0).sum()),
         "rows_shorter_than_a_shingle": int((pairs.words < settings.shingle).sum()),
         "capped_buckets": pairs.capped_buckets,
-        "pairs_not_compared": pairs.pairs_not_compared,
+        "pairs_not_compared_at_most": pairs.most_not_compared,
     }

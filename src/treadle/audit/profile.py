@@ -16,7 +16,7 @@ from treadle.data.pool import Pool
 from treadle.data.row import Row, from_frame
 from treadle.data.sealed_index import question
 from treadle.data.selection import Findings
-from treadle.data.text import text_hash, words
+from treadle.data.text import words, words_hash
 from treadle.op import audit
 
 SHARD_ROWS = 8_192
@@ -84,7 +84,7 @@ def _measured(rows: Sequence[Row]) -> pl.DataFrame:
                 len(asked),
                 len(said),
                 not row.reply.strip(),
-                text_hash(" ".join(asked)) if asked else None,
+                words_hash(asked) if asked else None,
                 _opening_hash(asked),
                 _opening_hash(said),
             )
@@ -93,7 +93,7 @@ def _measured(rows: Sequence[Row]) -> pl.DataFrame:
 
 
 def _opening_hash(found: Sequence[str]) -> int | None:
-    return text_hash(_opening(found)) if len(found) >= OPENING_WORDS else None
+    return words_hash(found[:OPENING_WORDS]) if len(found) >= OPENING_WORDS else None
 
 
 def _opening(found: Sequence[str]) -> str:

@@ -2,9 +2,17 @@
 
     sign     a shard of texts       -> its shingle sets, and its band hashes split into parts
     pair     one part of all shards -> pairs of rows that share a band
-    unite    all pairs              -> distinct pairs in blocks, and which rows each block needs
+    unite    a slice of all pairs   -> distinct pairs in blocks, and which rows each block needs
     fetch    a shard's sets         -> the sets that each block needs
     verify   a block                -> exact sizes of intersection and union of its pairs
+
+`sign` and `fetch` write a blob for each shard and part and for each shard and block. Time and bytes
+are linear in rows, but the number of blobs grows with their square: 2,300 at a million rows and
+230,000 at ten million. What is held at once is a shard, a part, a slice or a block, and at the end
+a few figures for each row and for each pair that is similar.
+
+Rows of different kinds never meet: an answer to check is no copy of a chat. The words of a rejected
+reply differ from the same words elsewhere: two rows with the replies swapped contradict each other.
 
 Between stages a row is its shard and its place in it, in the order of ids. So neither the size of
 shards nor the order of tasks can change the answer, and a task's result is reused as long as its
@@ -36,7 +44,7 @@ from treadle.data.minhash import (
 )
 from treadle.data.pool import Pool, from_parquet, to_parquet
 from treadle.data.row import texts
-from treadle.data.text import Hashes, Ragged, hash_words, shingle_sets
+from treadle.data.text import Hashes, Ragged, hash_words, joined, mix, shingle_sets
 from treadle.machinery.engine import Commit, Engine, Output, Stage, Task, Work, gather
 
 SHARD_SHIFT = 32
@@ -50,7 +58,7 @@ EDGES = {**PAIRS, "shared": pl.Int64, "union": pl.Int64}
 class Settings:
     """What counts as similar: shingles of `shingle` words, Jaccard of at least `threshold`.
 
-    The last three bound the memory of a task and leave the answer alone.
+    The last four bound the memory of a task and leave the answer alone.
     """
 
     threshold: float
@@ -60,6 +68,8 @@ class Settings:
     shard_rows: int = 8_192
     part_entries: int = 1 << 20
     """Band hashes that one `pair` task reads, about."""
+    slice_pairs: int = 1 << 20
+    """Pairs that one `unite` task makes distinct, about."""
     block_pairs: int = 1 << 16
     """Pairs that one `verify` task checks."""
 
@@ -70,7 +80,8 @@ class SimilarPairs:
 
     `edges` has the columns first, second (positions in the pool; the longer text first, then the
     lower position), shared and union (numbers of shingles). `words` and `chars` are the lengths of
-    all rows.
+    all rows. `most_not_compared` is an upper bound: pairs that a crowded bucket left out, though
+    another may have compared them.
     """
 
     edges: pl.DataFrame
@@ -78,7 +89,7 @@ class SimilarPairs:
     chars: NDArray[np.int64]
     candidates: int
     capped_buckets: int
-    pairs_not_compared: int
+    most_not_compared: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,7 @@ def similar_pairs(
     run = _Runner(engine, fingerprint, tick)
     shards, sizes = [], [0]
     for shard in pool.shards(settings.shard_rows):
-        shards.append(engine.store.put(to_parquet(pl.DataFrame({"text": texts(shard)}))))
+        shards.append(engine.store.put(to_parquet(_said(shard))))
         sizes.append(shard.height)
     bands, rows = settings.banding.bands, settings.banding.rows
     parts = 1 + len(pool) * bands // settings.part_entries
@@ -117,47 +128,64 @@ def similar_pairs(
     tasks = [Task(keys, part=p) for p, keys in enumerate(inputs)]
     limits = {"leaders": settings.leaders, "threshold": settings.threshold}
     paired = [one.blobs for one in run(pair, tasks, limits)]
-    edges, candidates = _verified(run, signed, [one[0] for one in paired], settings)
     counts = [json.loads(engine.store.get(one[1])) for one in paired]
+    slices = 1 + sum(one["pairs"] for one in counts) // settings.slice_pairs
+    pairs = tuple(one[0] for one in paired)
+    cuts = ({"slice": number, "slices": slices} for number in range(slices))
+    checked = [one for cut in cuts for one in _verified(run, signed, pairs, cut, settings)]
+    candidates = sum(one.rows_in for one in checked)
+    edges = [run.read(one.blobs[0]) for one in checked]
     lengths = pl.concat(run.read(one[0]) for one in signed)
+    left_out = sum(one["left_out"] for one in counts)
     return SimilarPairs(
-        _positions(edges, np.cumsum(sizes)),
+        _positions(pl.concat([pl.DataFrame(schema=EDGES), *edges]), np.cumsum(sizes)),
         lengths["words"].to_numpy(),
         lengths["chars"].to_numpy(),
         candidates,
         capped_buckets=sum(one["capped_buckets"] for one in counts),
-        pairs_not_compared=sum(one["left_out"] for one in counts),
+        most_not_compared=min(left_out, len(pool) * (len(pool) - 1) // 2 - candidates),
     )
 
 
+def _said(shard: pl.DataFrame) -> pl.DataFrame:
+    """What is compared of each row: its kind, its conversation, and the rejected reply."""
+    nothing = pl.lit(None, dtype=pl.String).alias("rejected")
+    said = pl.Series("text", texts(shard.with_columns(nothing)), dtype=pl.String)
+    return shard.select("kind", said, "rejected")
+
+
 def _verified(
-    run: _Runner, signed: Sequence[Sequence[str]], paired: Sequence[str], settings: Settings
-) -> tuple[pl.DataFrame, int]:
-    """Check candidate pairs; return those that pass, and how many there were."""
-    how = {"shards": len(signed), "block_pairs": settings.block_pairs}
-    (united,) = run(unite, [Task(tuple(paired))], how)
+    run: _Runner,
+    signed: Sequence[Sequence[str]],
+    pairs: tuple[str, ...],
+    cut: Mapping[str, int],
+    settings: Settings,
+) -> list[Commit]:
+    """Check the candidate pairs of one slice, a block at a time."""
+    how = {"shards": len(signed), "block_pairs": settings.block_pairs, **cut}
+    (united,) = run(unite, [Task(pairs)], how)
     wanted, blocks = united.blobs[: len(signed)], united.blobs[len(signed) :]
     if not blocks:
-        return pl.DataFrame(schema=EDGES), 0
+        return []
     asks = [Task((one[1], want)) for one, want in zip(signed, wanted, strict=True)]
     fetched = run(fetch, asks, {"blocks": len(blocks)})
     checks = [Task((key, *(one.blobs[b] for one in fetched))) for b, key in enumerate(blocks)]
-    verified = run(verify, checks, {"threshold": settings.threshold})
-    edges = pl.concat(run.read(one.blobs[0]) for one in verified)
-    return edges, sum(one.rows_in for one in verified)
+    return run(verify, checks, {"threshold": settings.threshold})
 
 
 def sign(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Output:
     """Shard of texts -> lengths and set hashes; shingle sets; one blob of band hashes a part."""
     frame = from_parquet(blobs[0])
-    hashed = hash_words(frame["text"].to_list())
+    kinds, said, rejected = (hash_words(frame[name].fill_null("")) for name in frame.columns)
+    hashed = joined(said, Ragged(mix(rejected.values), rejected.bounds))
     sets = shingle_sets(hashed, options["shingle"])
     banding = Banding(options["bands"], options["rows"])
     keys = band_hashes(signatures(sets, banding.used), banding)
+    keys = mix(keys ^ kinds.values[:, None])  # a kind is one word
     about = pl.DataFrame(
         {
             "words": hashed.counts,
-            "chars": frame["text"].str.len_chars().cast(pl.Int64),
+            "chars": _chars(frame),
             "twin": set_hashes(sets),
             "shingles": sets.counts,
         }
@@ -171,6 +199,12 @@ def sign(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Outpu
     cut = [to_parquet(entries.filter(part == p)) for p in range(options["parts"])]
     n = frame.height
     return Output([to_parquet(about), to_parquet(_packed(sets)), *cut], rows_in=n, kept=n)
+
+
+def _chars(frame: pl.DataFrame) -> pl.Series:
+    """The length of `Row.text`, where a rejected reply stands on a line of its own."""
+    rejected = (pl.col("rejected").str.len_chars().cast(pl.Int64) + 1).fill_null(0)
+    return frame.select(pl.col("text").str.len_chars().cast(pl.Int64) + rejected).to_series()
 
 
 def pair(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Output:
@@ -194,13 +228,19 @@ def pair(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Outpu
     is_possible = np.minimum(one, other) / np.maximum(one, other) >= options["threshold"]
     first, later = found.first[is_possible], found.second[is_possible]
     pairs = pl.DataFrame({"first": keys[first], "second": keys[later]}, schema=PAIRS)
-    counts = {"capped_buckets": found.capped_buckets, "left_out": found.pairs_not_compared}
+    counts = {
+        "pairs": pairs.height,
+        "capped_buckets": found.capped_buckets,
+        "left_out": found.left_out,
+    }
     return Output([to_parquet(pairs), json.dumps(counts).encode()])
 
 
 def unite(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Output:
     """Pairs of all parts -> for each shard the rows that each block needs; then the blocks."""
-    pairs = pl.concat(from_parquet(blob) for blob in blobs).unique().sort("first", "second")
+    is_mine = (pl.col("first") + pl.col("second")) % options["slices"] == options["slice"]
+    mine = (from_parquet(blob).filter(is_mine) for blob in blobs)
+    pairs = pl.concat(mine).unique().sort("first", "second")
     size = options["block_pairs"]
     blocks = [pairs.slice(i, size) for i in range(0, pairs.height, size)]
     number = pl.int_range(pl.len()) // size

@@ -53,8 +53,10 @@ def greedy_k_center(
     The largest distance from any point to its nearest centre is at most twice the optimum
     (Gonzalez 1985), up to the rounding: 2**-21 of the largest coordinate at 384 dimensions. The
     first row is the one nearest the mean. Ties go to the lower position; so does everything once
-    all rows left are copies of taken ones. Under a token limit, rows that no longer fit are passed
-    over. `hot_rows` trades speed only: how many rows are kept exact at every step.
+    all rows left are copies of taken ones. Under a token limit, each is the farthest of the rows
+    that still fit, until none does. A ranking stops at the first row that does not fit
+    (`Budget.take`); here that may be a long outlier, which is far from everything and comes early.
+    `hot_rows` trades speed only: how many rows are kept exact at every step.
     """
     total = len(points_ND)
     left = math.inf if token_limit is None else token_limit
@@ -70,7 +72,7 @@ def greedy_k_center(
         if position < 0:
             break
         if tokens[position] > left:
-            search.discard()
+            search.discard(tokens > left)
             continue
         order.append(position)
         distances.append(distance)
@@ -151,12 +153,14 @@ class _Farthest:
             centre = self.hot_grid[self.best]
             away = self.norms[self.hot] + self.norms[position] - self.hot_grid @ (2 * centre)
             np.minimum(self.hot_bounds, away, out=self.hot_bounds)
-        self.discard()
-
-    def discard(self) -> None:
-        """Never offer the row that `farthest` returned again (the first always fits)."""
-        self.bounds[self.hot[self.best]] = TAKEN
+        self.bounds[position] = TAKEN
         self.hot_bounds[self.best] = TAKEN
+        self.best = int(self.hot_bounds.argmax())
+
+    def discard(self, is_out: NDArray[np.bool_]) -> None:
+        """Never offer these rows (after the first row, which is chosen among those that fit)."""
+        self.bounds[is_out] = TAKEN
+        self.hot_bounds[is_out[self.hot]] = TAKEN
         self.best = int(self.hot_bounds.argmax())
 
     def _is_certain(self) -> bool:

@@ -16,6 +16,8 @@ estimate from other hash functions. Only the choice of bands follows text-dedup.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +30,9 @@ RECALL = 0.995
 
 CHUNK = 32_768
 """Shingles hashed at a time: few enough to stay in the processor's cache."""
+
+CODES = 8 * CHUNK
+"""Pairs made at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +147,16 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Distinct pairs of items, the earlier one in `first`, and what the cap left out."""
+    """Distinct pairs of items, the earlier one in `first`, and what the cap left out.
+
+    `left_out` counts a pair once for each bucket that did not compare it, so it may count a pair
+    several times, and pairs that another bucket did compare.
+    """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
     capped_buckets: int
-    pairs_not_compared: int
+    left_out: int
 
 
 def bucket_pairs(entries: Entries, leaders: int) -> Pairs:
@@ -156,7 +165,8 @@ def bucket_pairs(entries: Entries, leaders: int) -> Pairs:
     Items with equal sets are paired with the earliest of them only, and only that one takes part
     in what follows: this loses nothing. In a bucket of more than `leaders` different sets, each is
     paired with the first `leaders`; the others among themselves only where `second` agrees too.
-    This may lose pairs, so it is counted.
+    This may lose pairs, so it is counted. Memory follows the distinct pairs, not the buckets in
+    which they meet.
     """
     base = int(entries.items.max()) + 1 if len(entries.items) else 1
     order = np.lexsort((entries.items, entries.twins, entries.buckets))
@@ -165,52 +175,71 @@ def bucket_pairs(entries: Entries, leaders: int) -> Pairs:
     starts = _starts(buckets, twins)
     earliest = np.repeat(items[starts], np.diff(np.append(starts, len(items))))
     is_later = items != earliest
-    found = earliest[is_later] * base + items[is_later]
+    twin_codes = _distinct(earliest[is_later] * base + items[is_later])
 
     buckets, items, second = buckets[starts], items[starts], second[starts]
-    led = _lead(buckets, items, leaders, base)
-    rest = _lead(mix(buckets[led.over] ^ second[led.over]), items[led.over], leaders, base)
-    codes = _distinct(np.concatenate([found, led.codes, rest.codes]))
-    left_out = led.not_compared - rest.compared
-    return Pairs(codes // base, codes % base, led.capped, left_out)
+    led = _Led.of(buckets, items, leaders)
+    rest = _Led.of(mix(buckets[led.over] ^ second[led.over]), items[led.over], leaders)
+    codes = _merged(itertools.chain([twin_codes], led.codes(base), rest.codes(base)))
+    return Pairs(codes // base, codes % base, led.capped, led.left_out - rest.compared)
 
 
 @dataclass(frozen=True, slots=True)
 class _Led:
-    codes: NDArray[np.int64]
-    over: NDArray[np.int64]
-    compared: int
-    not_compared: int
+    """Entries sorted by group and item; each entry follows the first `many` of its group."""
+
+    order: NDArray[np.int64]
+    items: NDArray[np.int64]
+    places: NDArray[np.int64]
+    many: NDArray[np.int64]
+    leaders: int
+    left_out: int
     capped: int
 
+    @classmethod
+    def of(cls, groups: Hashes, items: NDArray[np.int64], leaders: int) -> _Led:
+        order = np.lexsort((items, groups))
+        starts = _starts(groups[order])
+        sizes = np.diff(np.append(starts, len(order)))
+        places = np.arange(len(order)) - np.repeat(starts, sizes)
+        many = np.minimum(places, leaders)
+        left_out = int((sizes * (sizes - 1) // 2).sum() - many.sum())
+        capped = int((sizes > leaders + 1).sum())
+        return cls(order, items[order], places, many, leaders, left_out, capped)
 
-def _lead(groups: Hashes, items: NDArray[np.int64], leaders: int, base: int) -> _Led:
-    """Pair every item with the first `leaders` of its group; `over` holds those beyond them."""
-    order = np.lexsort((items, groups))
-    starts = _starts(groups[order])
-    sizes = np.diff(np.append(starts, len(order)))
-    inside = np.arange(len(order)) - np.repeat(starts, sizes)
-    many = np.minimum(inside, leaders)
-    ends = np.cumsum(many)
-    codes, first = [np.empty(0, np.int64)], 0
-    while first < len(order):
-        done = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, done + CHUNK * 64, side="right")))
-        later = np.repeat(np.arange(first, last), many[first:last])
-        step = np.arange(len(later)) - np.repeat(
-            ends[first:last] - many[first:last] - done, many[first:last]
-        )
-        earlier = later - inside[later] + step
-        codes.append(_distinct(items[order[earlier]] * base + items[order[later]]))
-        first = last
-    all_pairs, compared = int((sizes * (sizes - 1) // 2).sum()), int(many.sum())
-    return _Led(
-        np.concatenate(codes),
-        order[inside >= leaders],
-        compared,
-        all_pairs - compared,
-        int((sizes > leaders + 1).sum()),
-    )
+    @property
+    def compared(self) -> int:
+        return int(self.many.sum())
+
+    @property
+    def over(self) -> NDArray[np.int64]:
+        """The entries that come after the leaders, as positions in what was given."""
+        return self.order[self.places >= self.leaders]
+
+    def codes(self, base: int) -> Iterator[NDArray[np.int64]]:
+        """Yield earlier * base + later for each pair of items, some at a time."""
+        ends = np.cumsum(self.many)
+        first, done = 0, 0
+        while first < len(ends):
+            last = max(first + 1, int(np.searchsorted(ends, done + CODES, side="right")))
+            many = self.many[first:last]
+            later = np.repeat(np.arange(first, last), many)
+            step = np.arange(len(later)) - np.repeat(ends[first:last] - many - done, many)
+            earlier = later - self.places[later] + step
+            yield self.items[earlier] * base + self.items[later]
+            first, done = last, int(ends[last - 1])
+
+
+def _merged(chunks: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the distinct codes of all chunks; holds about twice as many at most."""
+    whole = np.empty(0, np.int64)
+    waiting: list[NDArray[np.int64]] = []
+    for chunk in chunks:
+        waiting.append(chunk)
+        if sum(map(len, waiting)) > max(len(whole), CODES):
+            whole = _distinct(np.concatenate([whole, *waiting]))
+            waiting.clear()
+    return _distinct(np.concatenate([whole, *waiting]))
 
 
 def _distinct(codes: NDArray[np.int64]) -> NDArray[np.int64]:

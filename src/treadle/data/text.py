@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -76,6 +76,13 @@ class Ragged:
         return Ragged(self.values[np.repeat(self.bounds[which], counts) + inside], bounds)
 
 
+def joined(one: Ragged, other: Ragged) -> Ragged:
+    """Return each text of `one` followed by its namesake of `other`."""
+    owners = np.concatenate([one.owners, other.owners])
+    values = np.concatenate([one.values, other.values])
+    return Ragged(values[np.argsort(owners, kind="stable")], _bounds(one.counts + other.counts))
+
+
 def normalise(text: str) -> str:
     """Fold case and compatibility forms, and put one space for each run of non-word characters.
 
@@ -95,23 +102,28 @@ def words(text: str) -> list[str]:
     return normalise(text).split()
 
 
-def text_hash(text: str) -> int:
-    """Return the 64-bit hash of a text after `normalise`."""
-    return _digest(normalise(text))
+def words_hash(found: Sequence[str]) -> int:
+    """Return the 64-bit hash of words in a row, as `words` returns them."""
+    return _digest(" ".join(found))
 
 
-def text_hashes(texts: Iterable[str]) -> Hashes:
-    """Return `text_hash` of each text."""
-    return np.fromiter((text_hash(text) for text in texts), dtype=np.uint64)
+def as_written_hash(text: str) -> int:
+    """Return the 64-bit hash of a text with its signs: only case and spacing are folded."""
+    # No normalised text holds a colon, so this can never equal a `words_hash`.
+    return _digest(f"as written: {' '.join(text.casefold().split())}")
 
 
 def hash_words(texts: Iterable[str]) -> Ragged:
     """Return the 64-bit hash of every word of every text, in order."""
+    return hash_each(map(words, texts))
+
+
+def hash_each(texts: Iterable[Sequence[str]]) -> Ragged:
+    """Return what `hash_words` does for texts that are words already."""
     memo = _Digests()
     values: list[Hashes] = []
     counts: list[int] = []
-    for text in texts:
-        found = words(text)
+    for found in texts:
         counts.append(len(found))
         values.append(np.fromiter(map(memo.__getitem__, found), np.uint64, len(found)))
     flat = np.concatenate(values) if values else np.empty(0, np.uint64)

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from treadle.context import Context
 from treadle.data.verdict import RESULT_SCHEMA, Comparison
-from treadle.gate.paired import decide, paired
+from treadle.gate.paired import paired
 from treadle.gate.pairs import Pair, compare
 from treadle.gate.results import Scores
+from treadle.gate.rule import decide
 
 Floats = NDArray[np.float64]
 RESAMPLES = 399
@@ -118,6 +119,34 @@ def decisions(world: World, gates: int, *, over_others: float, seed: int = 0) ->
     return found
 
 
+def naive_share_better(
+    draw: Callable[[np.random.Generator], tuple[Floats, Floats]], gates: int, alpha: float = 0.05
+) -> float:
+    """What a bootstrap over items alone would call better: the control of these simulations."""
+    rng, found = np.random.default_rng(0), 0
+    for _ in range(gates):
+        selected, random = draw(rng)
+        difference = (selected - random).mean(axis=0)
+        draws = difference[rng.integers(len(difference), size=(RESAMPLES, len(difference)))]
+        found += bool(np.quantile(draws.mean(axis=1), alpha) > 0)
+    return found / gates
+
+
+def groups_of(
+    bank_MN: Floats, seeds: int
+) -> Callable[[np.random.Generator], tuple[Floats, Floats]]:
+    """Draw two groups of different students of a bank."""
+    students = len(bank_MN)
+    if students < 2 * seeds:
+        raise ValueError(f"{students} students cannot fill two arms of {seeds}")
+
+    def draw(rng: np.random.Generator) -> tuple[Floats, Floats]:
+        drawn = rng.choice(students, size=2 * seeds, replace=False)
+        return bank_MN[drawn[:seeds]], bank_MN[drawn[seeds:]]
+
+    return draw
+
+
 def bank_decisions(
     bank_MN: Floats,
     before_N: Floats,
@@ -138,21 +167,15 @@ def bank_decisions(
         bank_MN: scores (higher is better) of M students on N items.
         before_N: scores of the untrained student on the same items.
     """
-    students, items = bank_MN.shape
-    if students < 2 * seeds:
-        raise ValueError(f"{students} students cannot fill two arms of {seeds}")
+    draw, items = groups_of(bank_MN, seeds), bank_MN.shape[1]
     rng = np.random.default_rng(seed)
     judge = paired(controls=("random",), reference=None, resamples=RESAMPLES)
     groups = np.arange(items) if clusters is None else clusters
     found: Counter[str] = Counter()
     seen: list[Comparison] = []
     for gate in range(gates):
-        drawn = rng.choice(students, size=2 * seeds, replace=False)
-        arms = {
-            "selected": bank_MN[drawn[:seeds]],
-            "random": bank_MN[drawn[seeds:]],
-            "before": before_N[None],
-        }
+        selected, random = draw(rng)
+        arms = {"selected": selected, "random": random, "before": before_N[None]}
         verdict = judge(results_frame(arms, groups), Context(seed=gate))
         found[verdict.decision] += 1
         seen.append(next(c for c in verdict.comparisons if c.against == "random"))

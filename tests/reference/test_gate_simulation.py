@@ -13,10 +13,13 @@ from gate_worlds import (
     bank_decisions,
     comparisons,
     decisions,
+    naive_share_better,
+    run_gate,
     share_better,
     share_worse,
 )
 from treadle.gate.power import needed_items, needed_seeds, power
+from treadle.gate.statistics import estimate
 
 ALPHA = 0.05
 GATES = 2000
@@ -39,6 +42,7 @@ NULLS = {
     "training rules": World(item_sd=0.1, training_sd=1),
     "answers rule": World(item_sd=0, answer_sd=1),
     "all three": World(item_sd=0.5, training_sd=0.1, answer_sd=1, seeds=5),
+    "two clusters": World(cluster_sizes=(5, 5), item_sd=1, answer_sd=1, seeds=5),
     "two seeds": World(item_sd=0.5, training_sd=0.2, answer_sd=0.5, seeds=2),
     "gains many and small, losses few and large": World(training_sd=0.02, item_luck=skewed(-1)),
     "losses many and small, gains few and large": World(training_sd=0.02, item_luck=skewed(1)),
@@ -76,27 +80,55 @@ def test_without_a_difference_zero_one_scores_are_called_better_no_more_often_th
     assert share_worse(pairs) <= most(ALPHA, GATES)
 
 
-def naive_share_better(world: World, gates: int) -> float:
-    """What a bootstrap over items alone would call better."""
+def rare_flips(
+    rng: np.random.Generator, share: float, values: tuple[float, ...], clusters: int
+) -> tuple[Floats, Floats]:
+    """Scores of two equal arms that differ on few clusters of items, there by a value at random."""
+    of_cluster = rng.choice(values, size=clusters)
+    arms = []
+    for _ in range(2):
+        is_new = rng.random(clusters) < share
+        arms.append(np.where(is_new, rng.choice(values, size=clusters), of_cluster)[None])
+    return arms[0], arms[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.01, 0.02, 0.04, 0.1])
+@pytest.mark.parametrize("values", [(0.0, 1.0), (-1.0, 0.0), (0.0, 0.5, 1.0)])
+@pytest.mark.parametrize("size", [1, 4])
+def test_without_a_difference_rare_flips_are_called_better_no_more_often_than_alpha(
+    share: float, values: tuple[float, ...], size: int
+) -> None:
+    rng, clusters, pairs = np.random.default_rng(0), 60, []
+    for _ in range(1000):
+        selected, random = rare_flips(rng, share, values, clusters)
+        of_items = np.arange(clusters).repeat(size)
+        pairs.append(run_gate(selected[:, of_items], random[:, of_items], of_items, rng))
+    assert share_better(pairs) <= most(ALPHA, 1000)
+    assert share_worse(pairs) <= most(ALPHA, 1000)
+
+
+@pytest.mark.slow
+def test_the_studentised_bootstrap_alone_fails_where_scores_rarely_differ() -> None:
     rng, found = np.random.default_rng(0), 0
-    for _ in range(gates):
-        selected, random = world.draw(rng)
-        difference = (selected - random).mean(axis=0)
-        draws = difference[rng.integers(len(difference), size=(399, len(difference)))]
-        found += bool(np.quantile(draws.mean(axis=1), ALPHA) > 0)
-    return found / gates
+    for _ in range(1000):
+        selected, random = rare_flips(rng, 0.1, (0.0, 0.5, 1.0), 60)
+        alone = estimate(selected - random, np.arange(60), resamples=399, rng=rng)
+        found += alone.p_better <= ALPHA
+    assert found > 80
 
 
 @pytest.mark.slow
 def test_a_bootstrap_over_items_alone_fails_where_training_luck_rules() -> None:
-    assert naive_share_better(NULLS["training rules"], 1000) > 0.3
-    assert naive_share_better(NULLS["items and training alike"], 1000) > 0.1
-    assert naive_share_better(NULLS["items only"], 1000) <= most(ALPHA, 1000)
+    assert naive_share_better(NULLS["training rules"].draw, 1000) > 0.3
+    assert naive_share_better(NULLS["items and training alike"].draw, 1000) > 0.1
+    assert naive_share_better(NULLS["items only"].draw, 1000) <= most(ALPHA, 1000)
 
 
 @pytest.mark.slow
 def test_a_bootstrap_over_items_alone_fails_where_items_come_in_clusters() -> None:
-    assert naive_share_better(World(cluster_sizes=(10,) * 12, cluster_sd=0.7), 1000) > 0.12
+    world = World(cluster_sizes=(10,) * 12, cluster_sd=0.7)
+    assert naive_share_better(world.draw, 1000) > 0.12
 
 
 @pytest.mark.slow
@@ -195,9 +227,29 @@ def test_a_planted_gain_over_every_arm_is_accepted_and_a_regression_is_never() -
 
 
 @pytest.mark.slow
-def test_on_one_seed_nothing_is_accepted_however_large_the_gain() -> None:
-    found = decisions(World(seeds=1, gain=5.0, item_sd=0.1), 50, over_others=5.0)
-    assert found == {"hold": 50}
+def test_on_one_seed_nothing_is_accepted_or_rolled_back_however_large_the_difference() -> None:
+    for gain in (5.0, -5.0):
+        found = decisions(World(seeds=1, gain=gain, item_sd=0.1), 50, over_others=gain)
+        assert found == {"hold": 50}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+@pytest.mark.parametrize("training_sd", [0.05, 0.1, 0.2])
+def test_equal_arms_are_rolled_back_no_more_often_than_alpha_on_any_number_of_seeds(
+    seeds: int, training_sd: float
+) -> None:
+    world = World(items=100, seeds=seeds, training_sd=training_sd)
+    found = decisions(world, 1000, over_others=5.0)
+    assert found["roll_back"] <= most(ALPHA, 1000) * 1000
+    assert found["accept"] <= (most(ALPHA, 1000) * 1000 if seeds >= 3 else 0)
+
+
+@pytest.mark.slow
+def test_items_of_one_single_source_decide_nothing_however_much_they_share() -> None:
+    world = World(cluster_sizes=(60,), cluster_sd=0.7, training_sd=0.05)
+    assert share_better(comparisons(world, 500)) > 0.2, "counted as if each stood alone"
+    assert decisions(world, 500, over_others=5.0) == {"hold": 500}
 
 
 def bank(students: int, items: int, seed: int) -> Floats:

@@ -15,6 +15,7 @@ from treadle.errors import DataError, RecipeError
 from treadle.gate.paired import paired
 from treadle.gate.pairs import Pair
 from treadle.gate.sentence import Claim, Words, difference, sentence
+from treadle.gate.statistics import error_of_items
 
 GAINS = {"selected": 0.2, "random": 0.0, "longest": 0.0, "before": -0.5, "full": 0.2}
 
@@ -121,7 +122,45 @@ def test_one_seed_holds_what_would_be_accepted_and_says_why() -> None:
     assert "Train at least 3 seeds" in verdict.sentence
     assert "1 seed × 60 items" in verdict.sentence
     assert sum("luck of items only" in n for n in verdict.notes) == 1
-    assert judge(scores({**GAINS, "selected": -0.4}, seeds=1)).decision == "roll_back"
+
+
+def test_one_seed_rolls_nothing_back_either_and_says_why() -> None:
+    verdict = judge(scores({**GAINS, "selected": -0.4}, seeds=1))
+    assert verdict.comparisons[0].p_worse <= 0.05
+    assert verdict.decision == "hold"
+    assert verdict.sentence.startswith(
+        "Hold: the selection is worse than a random selection of the same size (NLL worse by 0."
+    )
+    assert "1 seed × 60 items), but on one training seed" in verdict.sentence
+    assert verdict.sentence.endswith("a difference on one seed may be luck of training.")
+
+
+def test_two_seeds_roll_back_but_do_not_accept() -> None:
+    held = judge(scores(GAINS, seeds=2))
+    assert all(c.p_better <= 0.05 for c in held.comparisons[:3])
+    assert held.decision == "hold"
+    assert "but some arm has fewer than 3 training seeds. Train at least 3 seeds" in held.sentence
+    assert judge(scores({**GAINS, "selected": -5.0}, seeds=2)).decision == "roll_back"
+
+
+@pytest.mark.parametrize(("arm", "decision"), [("random", "hold"), ("longest", "accept")])
+def test_the_random_control_needs_three_seeds_of_its_own(arm: str, decision: str) -> None:
+    arms = scores(GAINS)
+    arms[arm] = arms[arm][:1]
+    verdict = judge(arms)
+    assert all(c.p_better <= 0.05 for c in verdict.comparisons[:3])
+    assert verdict.decision == decision
+
+
+def test_what_is_lost_on_the_scored_items_alone_is_held_when_many_have_no_score() -> None:
+    arms = scores({**GAINS, "selected": -0.9})
+    arms["selected"][1, :6] = np.nan
+    assert judge(arms).decision == "roll_back"
+    arms["before"][0, 6], arms["random"][0, 6] = np.nan, np.nan
+    held = judge(arms)
+    assert held.decision == "hold"
+    assert "is worse than a random selection of the same size (" in held.sentence
+    assert "but more than 10% of the items have no score in some arm" in held.sentence
 
 
 def test_unscored_items_are_left_out_and_more_than_a_tenth_of_them_prevents_acceptance() -> None:
@@ -162,12 +201,27 @@ def test_clusters_widen_the_interval_and_few_of_them_are_noted() -> None:
     assert not any("clusters" in n for n in alone.notes)
 
 
-def test_items_of_one_single_source_stand_for_themselves() -> None:
+def test_items_of_one_single_source_are_counted_alone_and_decide_nothing() -> None:
     arms = scores(GAINS)
-    for one, none in zip(judge(arms, [7] * 60).comparisons, judge(arms).comparisons, strict=True):
-        assert (one.items, one.clusters) == (60, 60)
+    verdict = judge(arms, [7] * 60)
+    for one, none in zip(verdict.comparisons, judge(arms).comparisons, strict=True):
+        assert (one.items, one.clusters) == (60, 1)
         assert one.sd_items == pytest.approx(none.sd_items)
         assert (one.low, one.high) == pytest.approx((none.low, none.high), rel=0.1, abs=0.02)
+    assert verdict.decision == "hold"
+    assert "3 seeds × 60 items in 1 cluster), but all items come from one source; this says " in (
+        verdict.sentence
+    )
+    assert sum("All items come from one source" in note for note in verdict.notes) == 1
+    assert not any("only 1 clusters" in note for note in verdict.notes)
+    worse = judge(scores({**GAINS, "selected": -0.9}), [7] * 60)
+    assert worse.comparisons[0].p_worse <= 0.05
+    assert worse.decision == "hold"
+
+
+def test_the_sentence_names_clusters_where_they_are_what_is_counted() -> None:
+    verdict = judge(scores(GAINS, items=120), [i // 10 for i in range(120)])
+    assert verdict.sentence.endswith("; 3 seeds × 120 items in 12 clusters).")
 
 
 def test_an_item_without_a_source_is_a_cluster_of_its_own() -> None:
@@ -215,6 +269,62 @@ def test_zero_one_scores_are_told_in_points_and_must_pass_the_exact_test_too() -
     assert found.p_better == pytest.approx(1 / 16)  # four wins of four, by the exact test
 
 
+def test_an_interval_and_the_test_that_counts_never_contradict_each_other() -> None:
+    for sign in (1.0, -1.0):
+        arms = {name: np.zeros((3, 60)) for name in ("selected", "random", "longest", "before")}
+        arms["selected" if sign > 0 else "random"][:, :4] = 1.0
+        found = judge(arms, metric="exact_match", reference=None).comparisons[0]
+        assert sorted((found.p_better, found.p_worse)) == pytest.approx([1 / 16, 1.0])
+        assert found.effect == pytest.approx(sign * 4 / 60)
+        assert found.low <= 0 <= found.high
+
+
+@pytest.mark.parametrize("values", [(0.0, -1.0), (2.0, 5.0), (0.0, 0.5)])
+def test_the_exact_test_does_not_ask_how_right_and_wrong_are_written(
+    values: tuple[float, float],
+) -> None:
+    wrong, right = sorted(values)
+    arms = {name: np.full((1, 60), wrong) for name in ("selected", "random", "longest", "before")}
+    arms["selected"][0, :2] = right
+    found = judge(arms, metric="error", reference=None).comparisons[0]
+    assert found.p_better == pytest.approx(1 / 4)  # two wins of two
+
+
+def test_graded_scores_that_rarely_differ_must_pass_the_exact_test_too() -> None:
+    base = np.random.default_rng(0).normal(size=60)
+    arms = {name: base[None].copy() for name in ("selected", "random", "longest", "before")}
+    arms["selected"][0, :3] += [0.4, 0.5, 0.6]
+    assert judge(arms, reference=None).comparisons[0].p_better == pytest.approx(1 / 8)
+    # one cluster is one win, however many items it holds
+    clustered = judge(arms, [i // 3 for i in range(60)], reference=None).comparisons[0]
+    assert clustered.p_better == pytest.approx(1 / 2)
+
+
+def test_two_values_of_which_most_differ_must_pass_the_exact_test_too() -> None:
+    arms = {name: np.zeros((1, 30)) for name in ("selected", "random", "longest", "before")}
+    arms["selected"][0, :16] = 1.0
+    arms["random"][0, 16:24] = 1.0
+    found = judge(arms, metric="exact_match", reference=None).comparisons[0]
+    assert found.p_better >= 0.0757  # 16 wins of 24
+
+
+def test_the_interval_of_an_arm_is_that_of_students_t_where_clusters_are_few() -> None:
+    arms = scores(GAINS, seeds=1, items=60)
+    groups = np.arange(60) // 20
+    tested = judge(arms, groups.tolist(), resamples=20_000).arms[0]
+    error = error_of_items(arms["selected"][0], groups)
+    assert tested.high - tested.low == pytest.approx(2 * 2.92 * error, rel=0.05)
+
+
+def test_the_interval_of_an_arm_counts_the_luck_of_answers_once() -> None:
+    arms = scores(GAINS, seeds=5, items=200, spread=2.0, training=0.0)
+    tested = judge(arms, resamples=5000).arms[0]
+    base = np.sqrt(
+        1 / 200 + 4 / 1000
+    )  # items and answers; the seeds' part has 4 degrees of freedom
+    assert tested.high - tested.low == pytest.approx(2 * 1.8 * base, rel=0.15)
+
+
 def test_the_order_of_results_changes_nothing_and_the_seed_of_the_run_does() -> None:
     frame = results_frame(scores(GAINS), np.arange(60) // 3)
     gate = paired(resamples=500)
@@ -250,23 +360,25 @@ def claim(decision: Decision = "hold", **figures: float) -> Claim:
         "random", "control", f["effect"], f["low"], f["high"], f["p_better"], f["p_worse"],
         120, 120, 3, f["sd_items"], f["sd_seeds"],
     )  # fmt: skip
-    return Claim(decision, (Pair(found, 0.0, 120, 3, 3),), Words.of("nll", False), 0.05, 0.1)
+    return Claim(decision, (Pair(found, 0.0, 120, 3, 3),), Words.of("nll", False), 0.05)
 
 
 def test_a_held_verdict_reads_as_a_person_would_say_it() -> None:
     assert sentence(claim()) == (
         "Hold: the selection is not shown to beat a random selection of the same size (NLL better "
-        "by 0.012 a token, 90% interval -0.020 to 0.044; 3 seeds × 120 items). About 5 seeds and "
-        "2,600 items would be needed to see a gain of this size."
+        "by 0.012 a token, 90% interval -0.020 to 0.044; 3 seeds × 120 items). About 5 seeds an "
+        "arm and 2,600 items would be needed to see a gain of this size."
     )
 
     def advice(sd_items: float, sd_seeds: float) -> str:
         return sentence(claim(sd_items=sd_items, sd_seeds=sd_seeds)).split("items). ")[1]
 
     assert advice(0.018, 0.001) == ("About 2,000 items would be needed to see a gain of this size.")
-    assert advice(0.004, 0.006) == "About 17 seeds would be needed to see a gain of this size."
+    assert advice(0.004, 0.006) == (
+        "About 17 seeds an arm would be needed to see a gain of this size."
+    )
     assert advice(0.0047, 0.0023) == (
-        "About 270 items or 15 seeds would be needed to see a gain of this size."
+        "About 270 items or 15 seeds an arm would be needed to see a gain of this size."
     )
     assert advice(0.02, 0.02) == (
         "No practical number of items or seeds would show a gain this small."
@@ -284,6 +396,18 @@ def test_advice_is_for_the_rival_that_is_hardest_to_beat() -> None:
     told = sentence(replace(claim(), pairs=(easy, hard)))
     assert " or the longest rows of the same size (NLL better by 0.008 a token" in told
     assert told.endswith("to see a gain of this size over the longest rows of the same size.")
+
+
+def test_more_seeds_an_arm_also_lessen_the_luck_of_a_rival_that_was_trained_once() -> None:
+    s = 0.01  # of one student; a rival trained once brings its own
+    often = claim(sd_items=0.001, sd_seeds=s * np.sqrt(2 / 3))
+    once = claim(sd_items=0.001, sd_seeds=s * np.sqrt(1 / 3 + 1))
+    once = replace(once, pairs=(replace(once.pairs[0], other_seeds=1),))
+    control = replace(once.pairs[0].comparison, against="longest")
+    once = replace(once, pairs=(replace(once.pairs[0], comparison=control),))
+    wanted = sentence(often).split("About ")[1]
+    assert wanted == "11 seeds an arm would be needed to see a gain of this size."
+    assert sentence(once).split("About ")[1] == wanted
 
 
 def test_a_difference_shows_two_digits_of_its_uncertainty() -> None:

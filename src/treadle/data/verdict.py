@@ -28,7 +28,11 @@ RESULT_SCHEMA: dict[str, type[pl.DataType]] = {
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One arm: its mean value over items and seeds, with an interval, and one mean a seed."""
+    """One arm: its mean value over items and seeds, with an interval, and one mean a seed.
+
+    `low` and `high` are two-sided at 1 - 2 * alpha; those of an arm with one seed cover the luck of
+    items only.
+    """
 
     name: str
     role: ArmRole
@@ -43,11 +47,12 @@ class Comparison:
     """The tested arm against another, paired by item and seed.
 
     `effect` is the mean difference of `score` (positive: the tested arm is better), `low` and `high`
-    its two-sided interval at 1 - 2 * alpha. `p_better` and `p_worse` are one-sided: `low > 0` and
-    `p_better <= alpha` agree, but for 0/1 scores, where an exact test must agree as well and the
-    larger p-value counts. `sd_items` is the standard error from the choice of items alone;
+    its two-sided interval at 1 - 2 * alpha. `p_better` and `p_worse` are one-sided, and `low > 0`
+    and `p_better <= alpha` agree, as do `high < 0` and `p_worse <= alpha`: where an exact test has
+    to agree as well, the larger p-value counts and the interval is widened to match. `sd_items` is the standard error from the choice of items alone;
     `sd_seeds` that from training seeds and from single answers (0 with one seed: it cannot be seen).
-    `clusters` is the number of independent groups of items.
+    `clusters` is the number of independent groups of items; if it is 1, all items come from one
+    source and are counted as if each stood alone.
     """
 
     against: str

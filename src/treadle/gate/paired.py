@@ -1,15 +1,8 @@
-"""The gate: did the selection help, or was it luck?
-
-A selection is accepted only if it beats every control and the model before training, each with a
-one-sided test at level alpha. All tests must succeed, so alpha needs no splitting (an
-intersection-union test): the chance to accept a selection that is not better than any one of them
-stays at alpha, however many controls there are.
-"""
+"""The gate: did the selection help, or was it luck?"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
@@ -17,17 +10,16 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.verdict import Arm, ArmRole, Decision, Verdict
+from treadle.data.verdict import Arm, ArmRole, Verdict
 from treadle.errors import DataError, RecipeError
-from treadle.gate.pairs import Pair, compare, is_zero_or_one
-from treadle.gate.power import thresholds
+from treadle.gate.pairs import compare, is_zero_or_one
 from treadle.gate.results import Results, read_results
+from treadle.gate.rule import decide
 from treadle.gate.sentence import Claim, Words, notes_of, sentence
-from treadle.gate.statistics import error_of_items
+from treadle.gate.statistics import estimate
 from treadle.op import gate
 
-TESTED, INCUMBENT, RANDOM = "selected", "before", "random"
-MOST_UNSCORED = 0.1
+TESTED, INCUMBENT = "selected", "before"
 
 
 @gate(
@@ -45,19 +37,24 @@ def paired(
     """Accept, hold or roll back a selection on paired per-item results.
 
     Differences are paired by item and training seed. Their interval holds the luck of items
-    (studentised bootstrap over clusters) and the luck of training (Student's t over seeds); for 0/1
-    scores an exact sign test over items (McNemar's, on one seed) must agree.
+    (studentised bootstrap over clusters) and the luck of training (Student's t over seeds). An exact
+    sign test over items must agree where scores have two values (McNemar's, on one seed) or where
+    most differences are ties; where most clusters are tied, over clusters.
 
-    accept: better (p <= alpha) than every control and than the model before training.
-    roll back: worse (p <= alpha) than the model before training or than the random control.
-    hold: all else. So is what would be accepted on a single training seed, whose luck cannot be
-    told from a gain, or with more than a tenth of the items unscored, which may hide failures.
+    accept: better (p <= alpha) than every control and than the model before training, on 3 seeds or
+    more.
+    roll back: worse (p <= alpha) than the model before training or than the random control, on 2
+    seeds or more.
+    hold: all else. Nothing is accepted and nothing rolled back on a single training seed, whose luck
+    cannot be told from a difference; with all items from one source, which says nothing of others;
+    or with more than a tenth of the items unscored, since those may be what one of the two arms
+    fails at. For a rollback this is asked of the comparison that was lost, for acceptance of all.
 
     With few seeds the luck of training rules: at three, t has two degrees of freedom. Controls are
     expected to have as many seeds as the selection; one that was trained once is given its luck of
-    training. Fails quietly where items are not what they seem: near-copies that no `source` marks
-    as one cluster make the interval too narrow. Rolling back has two chances, so its false alarms
-    may reach twice alpha.
+    training, but the random control needs its own 3 seeds. Fails quietly where items are not what
+    they seem: near-copies that no `source` marks as one cluster make the interval too narrow.
+    Rolling back has two chances, so its false alarms may reach twice alpha.
 
     Args:
         controls: arms of the same size that the selection has to beat.
@@ -84,10 +81,13 @@ def paired(
             for name, role in roles.items()
         ]  # fmt: skip
         everyone: dict[str, ArmRole] = {TESTED: "tested", **roles}
-        arms = tuple(_arm(results, name, role, alpha) for name, role in everyone.items())
+        arms = tuple(
+            _arm(results, name, role, alpha=alpha, resamples=resamples, context=context)
+            for name, role in everyone.items()
+        )
         decision = decide(pairs, alpha)
         is_binary = all(is_zero_or_one(results.arm(name).scores) for name in everyone)
-        claim = Claim(decision, tuple(pairs), Words.of(metric, is_binary), alpha, MOST_UNSCORED)
+        claim = Claim(decision, tuple(pairs), Words.of(metric, is_binary), alpha)
         notes = (*notes_of(claim), *_absent(reference, results))
         comparisons = tuple(pair.comparison for pair in pairs)
         return Verdict(decision, sentence(claim), metric, alpha, arms, comparisons, notes)
@@ -95,36 +95,26 @@ def paired(
     return judge
 
 
-def decide(pairs: Sequence[Pair], alpha: float) -> Decision:
-    """Apply the rule (see `paired`)."""
-    rivals = [pair for pair in pairs if pair.comparison.role != "reference"]
-    for pair in rivals:
-        found = pair.comparison
-        is_guard = found.role == "incumbent" or found.against == RANDOM
-        if is_guard and found.p_worse <= alpha:
-            return "roll_back"
-    has_seeds = all(pair.comparison.seeds > 1 for pair in rivals)
-    is_scored = all(pair.unscored <= MOST_UNSCORED * pair.items for pair in rivals)
-    is_better = all(pair.comparison.p_better <= alpha for pair in rivals)
-    return "accept" if has_seeds and is_scored and is_better else "hold"
-
-
-def _arm(results: Results, name: str, role: ArmRole, alpha: float) -> Arm:
+def _arm(
+    results: Results, name: str, role: ArmRole, *, alpha: float, resamples: int, context: Context
+) -> Arm:
     """Describe an arm by its values on the items that all its seeds have scored."""
     values_SN = results.arm(name).values
     is_scored = np.isfinite(values_SN).all(axis=0)
     values_SN = values_SN[:, is_scored]
     if values_SN.shape[1] < 2:
         raise DataError(f"gate.paired: arm {name!r} has fewer than 2 items with a value.")
-    by_seed = values_SN.mean(axis=1)
-    error_items = error_of_items(values_SN.mean(axis=0), results.clusters[is_scored])
-    seeds, mean = len(by_seed), float(by_seed.mean())
-    error_seeds = float(by_seed.std(ddof=1)) / math.sqrt(seeds) if seeds > 1 else 0.0
-    half = float(thresholds(error_items, np.array([error_seeds]), max(1, seeds - 1), alpha)[0])
-    low, high = mean - half, mean + half
+    found = estimate(
+        values_SN,
+        results.clusters[is_scored],
+        resamples=resamples,
+        rng=context.rng("gate.paired", "arm", name),
+    )
+    low, high = found.interval(alpha)
     if is_zero_or_one(values_SN):
         low, high = max(0.0, low), min(1.0, high)
-    return Arm(name, role, mean, low, high, tuple(float(v) for v in by_seed))
+    by_seed = tuple(float(value) for value in values_SN.mean(axis=1))
+    return Arm(name, role, found.mean, low, high, by_seed)
 
 
 def _absent(reference: str | None, results: Results) -> tuple[str, ...]:

@@ -123,16 +123,3 @@ def _smallest(enough: Callable[[int], bool], low: int, high: int) -> int | None:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)
     return low
-
-
-def needed_items_mcnemar(
-    effect: float, discordant: float, *, alpha: float = 0.05, power: float = POWER
-) -> int:
-    """Return how many 0/1 items show a difference of `effect` (normal approximation).
-
-    Args:
-        discordant: the share of items on which exactly one of the two arms is right.
-    """
-    at_null = special.ndtri(1 - alpha) * math.sqrt(discordant)
-    at_effect = special.ndtri(power) * math.sqrt(discordant - effect**2)
-    return math.ceil(float((at_null + at_effect) / effect) ** 2)

@@ -8,7 +8,7 @@ same recipe moves the mean. So each enters once:
     items    bootstrap of whole clusters of items, studentised, on seed-averaged differences
     seeds    Student's t on the means of the seeds, with one degree of freedom less than seeds;
              the luck of single answers is part of how these means differ, and is taken out of
-             the items' part
+             the items' part (but with two clusters, where it counts in both)
 
 and the two are added by drawing from both at once. Every sum runs in a fixed order without BLAS, so
 the same results give the same bytes. Not here: how much data would settle it (`power`), the rule
@@ -82,7 +82,8 @@ def estimate(
     seeds = len(values_SN)
     mean = float(values_SN.mean())
     by_item = values_SN.mean(axis=0)
-    error_items, pivots, clusters = item_pivots(by_item, clusters_N, resamples, rng)
+    error_items, pivots = item_pivots(by_item, clusters_N, resamples, rng)
+    clusters = len(np.unique(clusters_N))
     if seeds == 1:
         return Estimate(mean, np.sort(mean - pivots * error_items), error_items, 0.0, 0.0, clusters)
     by_seed = values_SN.mean(axis=1)
@@ -90,15 +91,17 @@ def estimate(
     answers_SN = values_SN - by_item - (by_seed - mean)[:, None]
     squares = sum(error_of_items(answers_N, clusters_N) ** 2 for answers_N in answers_SN)
     error_answers = math.sqrt(squares / (seeds * (seeds - 1)))
-    error_items = math.sqrt(max(0.0, error_items**2 - error_answers**2))
+    # Two clusters show their spread with one degree of freedom: too shaky to subtract from.
+    if clusters != 2:
+        error_items = math.sqrt(max(0.0, error_items**2 - error_answers**2))
     draws = mean - pivots * error_items + error_seeds * rng.standard_t(seeds - 1, size=resamples)
     return Estimate(mean, np.sort(draws), error_items, error_seeds, error_answers, clusters)
 
 
 def item_pivots(
     values_N: Floats, clusters_N: NDArray[np.int64], resamples: int, rng: np.random.Generator
-) -> tuple[float, Floats, int]:
-    """Return the mean's standard error over items, pivots (mean* - mean) / error*, and the clusters.
+) -> tuple[float, Floats]:
+    """Return the mean's standard error over items, and pivots (mean* - mean) / error*.
 
     Studentised draws follow skewed items, for which plain percentiles accept too often. Below
     `FEWEST_CLUSTERS` clusters resampling is unreliable: t with clusters - 1 degrees of freedom
@@ -109,7 +112,7 @@ def item_pivots(
     means, errors = _errors(sums[None], sizes[None])
     mean, error = float(means[0]), float(errors[0])
     if count < FEWEST_CLUSTERS:
-        return error, rng.standard_t(count - 1, size=resamples), count
+        return error, rng.standard_t(count - 1, size=resamples)
     is_clustered = bool((sizes > 1).any())
     pivots = np.empty(resamples)
     step = max(1, BLOCK // count)
@@ -118,7 +121,7 @@ def item_pivots(
         means, errors = _errors(sums[drawn], sizes[drawn] if is_clustered else sizes[None])
         with np.errstate(divide="ignore", invalid="ignore"):
             pivots[begin : begin + len(drawn)] = (means - mean) / errors
-    return error, _finite(pivots), count
+    return error, _finite(pivots)
 
 
 def error_of_items(values_N: Floats, clusters_N: NDArray[np.int64]) -> float:
@@ -130,7 +133,8 @@ def error_of_items(values_N: Floats, clusters_N: NDArray[np.int64]) -> float:
 def cluster_sums(values_N: Floats, clusters_N: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Return the sum and the number of items of each cluster.
 
-    With one single cluster there is nothing to compare it with: its items stand for themselves.
+    With one single cluster there is nothing to compare it with: its items stand for themselves,
+    which says how they differ and nothing of other clusters (see `rule`).
     """
     numbers, codes = np.unique(clusters_N, return_inverse=True)
     if len(numbers) == 1:

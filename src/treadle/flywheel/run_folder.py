@@ -33,7 +33,7 @@ class RunFolder:
 
     path: Path
     disk: Disk = field(default_factory=Disk)
-    _written: set[str] = field(default_factory=set)
+    _written: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def write(self, name: str, blob: bytes) -> None:
         """Publish one artefact; unchanged bytes are left alone."""

@@ -48,9 +48,8 @@ def test_evaluation_sets_are_indexed_as_the_audit_asks(
     monkeypatch.chdir(tmp_path)
     rows = records(12, seed=1)
     write_lines(tmp_path / "pool.jsonl", rows)
-    write_lines(
-        tmp_path / "test.jsonl", [{**rows[0], "prompt": f"{rows[0]['prompt']} and what else?"}]
-    )
+    near = {"prompt": f"{rows[0]['prompt']} and what else?", "completion": "nothing"}
+    write_lines(tmp_path / "test.jsonl", [near])
     for ngram, hits in ((6, 1), (40, 0)):
         found = treadle.audit_rows(
             "pool.jsonl", against={"test": "test.jsonl"}, ops={"contamination": {"ngram": ngram}}

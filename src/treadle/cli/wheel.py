@@ -21,7 +21,7 @@ Sets = Annotated[
     typer.Option("--set", help="Change one value of the recipe, e.g. --set select.keep=10%."),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")
+    Path | None, typer.Option("--out", help="Run folder; by default runs/<recipe name>.")
 ]
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/recipe.")]
@@ -72,7 +72,7 @@ def demo(
 def init(
     data: Annotated[Path, typer.Argument(help="Your rows: JSONL, JSON, CSV, Parquet …")],
     evaluate: Annotated[
-        Path | None, typer.Option(help="Rows to judge by [default: 10% of the data is held out].")
+        Path | None, typer.Option(help="Rows to judge by; by default 10% of the data is held out.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     student: Annotated[
@@ -133,7 +133,7 @@ def check(
 
 def run(
     recipe: RecipeFile, out: Out = None, sets: Sets = None, plugins: Plugins = None,
-    json: Json = False, quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    json: Json = False, quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Turn the wheel once. Run it again to go on where it stopped.
 

@@ -11,10 +11,14 @@ from typing import Any
 __version__ = "0.1.0"
 
 _DOOR = {
-    "treadle.api": (
-        "Run", "audit_rows", "check", "evaluate_rows", "lint_rows", "load", "measure_rows", "run",
-        "runs", "select_rows", "trace", "train_rows", "try_prompt", "write_report",
+    "treadle.wheel": ("check", "run"),
+    "treadle.history": ("Run", "runs", "trace", "try_prompt"),
+    "treadle.stages": (
+        "audit_rows", "evaluate_rows", "lint_rows", "load", "measure_rows", "select_rows",
+        "train_rows",
     ),
+    "treadle.report": ("write_report",),
+    "treadle.flywheel.features": ("Features",),
     "treadle.data.pool": ("Pool",),
     "treadle.data.row": ("Message", "Origin", "Row"),
     "treadle.data.selection": ("Budget", "Findings", "Selection"),

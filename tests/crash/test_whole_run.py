@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from crash.killing import CountingDisk, tree_hash
-from treadle import api
 from treadle import op as registry
+from treadle import wheel
 from treadle.machinery.disk import Disk
 from turns import write_turn
 
@@ -45,7 +45,7 @@ registry.ops()  # imported once, in the fork server
 
 
 def turn(folder: Path, disk: Disk | None = None) -> None:
-    api.run(folder / "recipe.yaml", out=folder / "runs" / "x", progress=False, disk=disk)
+    wheel.run(folder / "recipe.yaml", out=folder / "runs" / "x", progress=False, disk=disk)
 
 
 def started(folder: Path) -> ForkServerProcess:

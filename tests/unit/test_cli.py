@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,13 @@ from turns import records, write_lines, write_turn
 TREADLE = [sys.executable, "-c", "from treadle.cli import main; main()"]
 
 
-def treadle(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def treadle(
+    *words: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*TREADLE, *words], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
+        [*TREADLE, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=300,
+        check=False,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +117,18 @@ def test_single_stages_work_on_plain_files(place: Path) -> None:
         (("measure", "pool.jsonl", "-f", "iffd", "--model", "scripted"), 2, "Did you mean 'ifd'"),
         (("ops", "k_centre"), 2, "Did you mean 'k_center'"),
         (("trace", "nowhere", "1"), 1, "nowhere"),
+        (("train", "pool.jsonl", "--out", "a", "--set", "epochs=[1"), 2, "not valid YAML"),
+        (("train", "pool.jsonl", "--out", "a", "--set", "epochs=2020-99-99"), 2, "not valid YAML"),
+        (("train", "pool.jsonl", "--out", "a", "--set", "epochs"), 2, "key=value"),
+        (("train", "pool.jsonl", "--out", "a", "--set", "out=3"), 2, "--set out"),
+        (("select", "pool.jsonl", "--keep", "30%", "--set", "seed=1"), 2, "--set seed"),
+        (("evaluate", "heldout.jsonl", "--set", "rows=1"), 2, "--set rows"),
+        (("train", "pool.jsonl", "--out", "noise.jsonl", "--model", "scripted"), 2, "is a file"),
+        (("evaluate", "heldout.jsonl", "--adapter", "nosuch", "--model", "scripted"), 2, "nosuch"),
+        (("select", "pool.jsonl", "--keep", "30%", "--out", "a.docx"), 2, ".jsonl"),
+        (("measure", "pool.jsonl", "-f", "length", "--out", "a.docx"), 2, ".parquet"),
+        (("audit", "pool.jsonl", "--out", "noise.jsonl"), 2, "is a file"),
+        (("init", "pool.jsonl", "--out", "noise.jsonl/mine.yaml"), 1, "noise.jsonl"),
         (("rnu",), 2, "rnu"),
         (("run",), 2, "recipe"),
     ],
@@ -140,3 +156,128 @@ def test_a_row_of_ten_megabytes_is_read_truncated_and_reported(tmp_path: Path) -
     told = treadle("lint", "pool.jsonl", "--model", "scripted", "--json", cwd=tmp_path)
     checks = {c["name"]: c for c in json.loads(told.stdout)["checks"]}
     assert any(c["count"] == 1 and "trunc" in name for name, c in checks.items())
+
+
+def test_every_set_of_audit_against_is_checked_whatever_the_files_are_called(
+    tmp_path: Path,
+) -> None:
+    rows = records(12, seed=1)
+    write_lines(tmp_path / "pool.jsonl", rows)
+    for name, row in (("a", rows[3]), ("b", rows[7])):
+        (tmp_path / name).mkdir()
+        write_lines(tmp_path / name / "test.jsonl", [row])
+    told = treadle(
+        "audit", "pool.jsonl", "--against", "a/test.jsonl", "--against", "b/test.jsonl", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    found = json.loads(told.stdout)["findings"]["contamination"]
+    assert len(found) == 2, told.stderr
+    assert {item.rsplit(":", 1)[0] for _, _, item, _ in found} == {"a/test.jsonl", "b/test.jsonl"}
+
+
+def test_rows_of_several_kinds_are_written_to_a_file_each(tmp_path: Path) -> None:
+    pairs = [
+        {"prompt": f"{r['prompt']}", "chosen": f"{r['completion']}", "rejected": "no"}
+        for r in records(6, seed=3)
+    ]
+    chats = records(10, seed=1)
+    write_lines(tmp_path / "mixed.jsonl", [*chats, dict(chats[0], id="twin"), *pairs])
+    done = treadle("select", "mixed.jsonl", "--keep", "100%", "--model", "scripted", "--out",
+                   "chosen.jsonl", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    chosen = {p.name: len(p.read_text().splitlines()) for p in tmp_path.glob("chosen*")}
+    assert chosen == {"chosen-chat.jsonl": 10, "chosen-preference.jsonl": 6}
+    assert "chosen-preference.jsonl" in done.stdout.replace("\n", "")
+    done = treadle("audit", "mixed.jsonl", "--out", "audited", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = {p.name for p in (tmp_path / "audited").iterdir()}
+    assert kept == {
+        "kept-chat.jsonl", "kept-preference.jsonl", "dropped.jsonl", "quarantine.jsonl",
+    }  # fmt: skip
+
+
+FUSSY = """
+import polars as pl
+from treadle.op import measure
+
+
+@measure(reference="made up", cost="none")
+def fussy():
+    def run(batch, context):
+        if any(int(key[:2], 16) < 0x40 for key in batch["id"]):
+            raise ValueError("this row is not for me")
+        return pl.DataFrame({"fussy": [1.0] * batch.height})
+
+    return run
+"""
+
+
+def test_rows_on_which_a_measure_fails_are_told_with_their_reason(tmp_path: Path) -> None:
+    write_lines(tmp_path / "pool.jsonl", records(60, seed=1), tail="{torn\n")
+    (tmp_path / "fussy.py").write_text(FUSSY)
+    common = ("--model", "scripted", "--plugin", "fussy.py", "--json")
+    done = treadle("measure", "pool.jsonl", "-f", "fussy", *common, cwd=tmp_path)
+    found = json.loads(done.stdout)
+    failed = {row["id"] for row in found["quarantined"]}
+    assert failed == {row["id"] for row in found["features"] if row["fussy"] is None}
+    assert 0 < len(failed) < 60
+    assert all("not for me" in row["reason"] for row in found["quarantined"])
+    assert "1 of 61 records" in done.stderr.replace("\n", " ")
+    done = treadle("select", "pool.jsonl", "--by", "fussy", "--keep", "100%", *common, cwd=tmp_path)
+    selection = json.loads(done.stdout)
+    assert {row["id"] for row in selection["left"]} == failed
+    assert len(selection["chosen"]) + len(failed) == 60
+    assert all("not for me" in row["reason"] for row in selection["left"])
+
+
+def test_a_folder_that_holds_no_run_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    write_turn(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    done = treadle("run", "recipe.yaml", "--out", ".", cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "not a run" in done.stderr.replace("\n", " ")
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_run_in_the_working_folder_keeps_its_store_beside_the_folder(tmp_path: Path) -> None:
+    write_turn(tmp_path)
+    here = tmp_path / "runs" / "here"
+    here.mkdir(parents=True)
+    done = treadle("run", "../../recipe.yaml", "--out", ".", "--quiet", cwd=here)
+    assert done.returncode in (0, 3), done.stderr
+    assert not (here / ".store").exists()
+    assert (tmp_path / "runs" / ".store").is_dir()
+
+
+def test_init_writes_paths_that_its_recipe_finds_from_wherever_it_lies(tmp_path: Path) -> None:
+    write_turn(tmp_path)
+    done = treadle("init", "pool.jsonl", "--evaluate", "heldout.jsonl", "--student", "scripted",
+                   "--out", "recipes/mine.yaml", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "treadle run recipes/mine.yaml" in (tmp_path / "recipes" / "mine.yaml").read_text()
+    checked = treadle("check", "recipes/mine.yaml", "--json", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["recipe"]["data"]["train"] == "../pool.jsonl"
+
+
+def test_a_cache_that_cannot_be_written_is_a_finding_and_stops_no_check(tmp_path: Path) -> None:
+    write_turn(tmp_path)
+    cache = {**os.environ, "TREADLE_CACHE": str(tmp_path / "pool.jsonl" / "cache")}
+    told = treadle("doctor", "--json", cwd=tmp_path, env=cache)
+    states = {f["name"]: f["state"] for f in json.loads(told.stdout)}
+    assert states["cache"] == "fault"
+    assert states["speed"] == "ok"
+    assert treadle("check", "recipe.yaml", cwd=tmp_path, env=cache).returncode == 0
+
+
+def test_every_command_shows_an_example() -> None:
+    code = (
+        "import os; os.environ.update(COLUMNS='200', TERM='dumb')\n"
+        "from typer.testing import CliRunner\n"
+        "from treadle.cli import app\n"
+        "names = [c.name or c.callback.__name__ for c in app.registered_commands]\n"
+        "told = {n: CliRunner().invoke(app, [n, '--help']).output for n in names}\n"
+        "print(len(names), [n for n, t in told.items() if f'Example  treadle {n}' not in t])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split(maxsplit=1) == ["16", "[]\n"]

@@ -31,7 +31,8 @@ app = typer.Typer(
         "Turn the data value flywheel for LLM post-training, and prove that every turn helped.\n\n"
         "[bold]Start here[/]   treadle demo            a whole turn on real text, about five minutes\n\n"
         "[bold]Your data[/]    treadle init mine.jsonl   writes a recipe; then treadle run recipe.yaml\n\n"
-        "[bold]One stage[/]    treadle lint · audit · measure · select · train · evaluate"
+        "[bold]One stage[/]    treadle lint · audit · measure · select · train · evaluate\n\n"
+        "[bold]Exit codes[/]   0 done · 1 failed · 2 usage · 3 held or rolled back · 4 budget reached"
     ),
 )
 

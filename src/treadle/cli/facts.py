@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from treadle.cli import show
+from treadle.cli.options import Json, Plugins
 from treadle.errors import RecipeError, nearest
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +21,13 @@ def register(app: typer.Typer) -> None:
 
 def ops(
     name: Annotated[str | None, typer.Argument(help="One op, to read about it.")] = None,
-    plugins: Annotated[list[Path] | None, typer.Option("--plugin", help="A file of ops.")] = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> None:
-    """List the operators, or tell all about one: method, source, options, cost, failure modes."""
+    """List the operators, or tell all about one: method, source, options, cost, failure modes.
+
+    [bold]Example[/]  treadle ops ifd
+    """
     from treadle import op as registry
 
     for plugin in plugins or ():
@@ -43,7 +45,9 @@ def ops(
         show.table(("role", "op", "what it does"), [(o.role, o.name, o.title) for o in known])
     else:
         for op in known:
-            show.out.print(f"[bold]{op.role}.{op.name}[/]  ({op.reference}; cost: {op.cost})\n")
+            show.out.print(
+                f"[bold]{op.role}.{op.name}[/]  ({escape(op.reference)}; cost: {escape(op.cost)})\n"
+            )
             show.out.print(inspect.getdoc(op.factory) or "", markup=False)
             rows = [(p.name, str(p.annotation), repr(p.default)) for p in op.parameters.values()]
             if rows:
@@ -51,7 +55,12 @@ def ops(
 
 
 def doctor(json: Json = False) -> None:
-    """Say what works here: versions, models, precision, speed, disk. Exit code 1 on a fault."""
+    """Say what works here: versions, models, precision, speed, disk.
+
+    [bold]Example[/]  treadle doctor
+
+    [bold]Exit code[/]  1: something is at fault. What is only missing limits what can be done.
+    """
     from treadle.flywheel.doctor import examine
 
     findings = examine()
@@ -60,5 +69,7 @@ def doctor(json: Json = False) -> None:
     else:
         marks = {"ok": "[green]ok[/]", "missing": "[yellow]missing[/]", "fault": "[red]fault[/]"}
         for finding in findings:
-            show.out.print(f"{marks[finding.state]:>20}  [bold]{finding.name}[/]  {finding.detail}")
+            show.out.print(
+                f"{marks[finding.state]:>20}  [bold]{finding.name}[/]  {escape(finding.detail)}"
+            )
     raise typer.Exit(1 if any(f.state == "fault" for f in findings) else 0)

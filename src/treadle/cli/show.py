@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 out = Console(highlight=False)
+_err = Console(highlight=False, stderr=True)
+
+
+def say(text: str) -> None:
+    """Print plain text, such as one that names files: nothing in it is taken for markup."""
+    out.print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """Print plain text beside the output."""
+    _err.print(text, markup=False, style="yellow", soft_wrap=True)
+
+
+def written(paths: Sequence[Path]) -> None:
+    """Say which files were written, if any."""
+    if paths:
+        out.print(f"Written: {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
 
 
 def as_json(value: object) -> None:

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from treadle.cli import show
+from treadle.cli.options import Json, Plugins
 from treadle.errors import RecipeError
+
+if TYPE_CHECKING:
+    from treadle.data.formats.read import Loaded
 
 Data = Annotated[
     Path, typer.Argument(help="Rows: JSONL, JSON, CSV, Parquet, dataset folder, pool.")
 ]
 Model = Annotated[str, typer.Option(help="embedded, proxy, a Hugging Face id or a local folder.")]
 Embedder = Annotated[str, typer.Option(help="minilm, or hashed (needs no torch).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Options = Annotated[
+Sets = Annotated[
     list[str] | None, typer.Option("--set", help="An option of the op, e.g. --set epochs=2.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Where to write.")]
+RowsOut = Annotated[
+    Path | None,
+    typer.Option("--out", help="Where to write: .jsonl, .json, .csv, .parquet, or a folder."),
+]
+TableOut = Annotated[
+    Path | None, typer.Option("--out", help="Where to write: .parquet, .csv or .jsonl.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,13 +39,33 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__, rich_help_panel="Single stages, on plain files")(command)
 
 
-def _options(sets: list[str] | None) -> dict[str, Any]:
-    found = {}
-    for text in sets or ():
-        key, separator, value = text.partition("=")
-        if not separator:
-            raise RecipeError(f"--set {text}: write it as key=value.")
-        found[key.strip()] = yaml.safe_load(value)
+def _read(data: Path, plugins: list[Path] | None = None) -> Loaded:
+    """Load plugins and rows, and say which records are no rows."""
+    from treadle import op as registry
+    from treadle import stages
+
+    for plugin in plugins or ():
+        registry.load_plugin(plugin)
+    loaded = stages.load(data)
+    if loaded.quarantine:
+        first = loaded.quarantine[0]
+        show.warn(
+            f"{data}: {len(loaded.quarantine):,} of {loaded.read:,} records are malformed and left "
+            f"out, first {first.file}:{first.line}: {first.detail}"
+        )
+    return loaded
+
+
+def _options(sets: list[str] | None, stage: Callable[..., Any]) -> dict[str, Any]:
+    """Read `--set` texts as options of an op; what the stage itself takes has flags of its own."""
+    from treadle.flywheel.yaml_lines import setting
+
+    found = dict(setting(text) for text in sets or ())
+    for key in found:
+        if key in inspect.signature(stage).parameters:
+            raise RecipeError(
+                f"--set {key}: not an option of the op. If the command has --{key}, use that."
+            )
     return found
 
 
@@ -48,12 +78,15 @@ def lint(
 ) -> None:
     """Check that rows are ready for training: template, loss mask, stop token, truncation.
 
-    Shows rows as the model will see them; what carries loss is [green]green[/]. Exit code 1 when a
-    check fails.
-    """
-    from treadle import api
+    Shows rows as the model will see them; what carries loss is [green]green[/].
 
-    report = api.lint_rows(data, model=model, max_tokens=max_tokens)
+    [bold]Example[/]  treadle lint mine.jsonl --max-tokens 512
+
+    [bold]Exit code[/]  1: a check failed, the rows are not ready.
+    """
+    from treadle import stages
+
+    report = stages.lint_rows(_read(data).pool, model=model, max_tokens=max_tokens)
     if json:
         show.as_json(report.as_json())
     else:
@@ -71,44 +104,45 @@ def lint(
 def audit(
     data: Data,
     against: Annotated[
-        list[Path] | None, typer.Option(help="Evaluation rows that must not be in the data.")
+        list[Path] | None,
+        typer.Option(help="Evaluation rows that must not be in the data; may be given often."),
     ] = None,
     near: Annotated[float, typer.Option(help="Jaccard similarity of a near duplicate.")] = 0.8,
-    out: Out = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for kept.jsonl, dropped.jsonl, quarantine.jsonl.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Find duplicates, near duplicates and contamination; show what is in the data.
 
-    With --out FOLDER, kept.jsonl and dropped.jsonl are written there. Drops nothing by itself.
-    """
-    from treadle import api
+    Drops nothing by itself: with --out, kept and dropped rows are written, these with reasons.
 
-    loaded = api.load(data)
-    named: dict[str, api.Rows] = {path.stem: path for path in against or ()}
-    found = api.audit_rows(
-        loaded.pool,
-        against=named,
-        ops={
-            "profile": {},
-            "exact_duplicates": {},
-            "contamination": {},
-            "near_duplicates": {"threshold": near},
-        },
-        progress=not json,
+    [bold]Example[/]  treadle audit mine.jsonl --against test.jsonl --out audited
+    """
+    from treadle import stages
+    from treadle.data.formats.outcomes import check_folder, write_audit
+    from treadle.data.formats.sources import labels
+
+    if out is not None:
+        check_folder(out)
+    loaded = _read(data)
+    named: dict[str, stages.Rows] = dict(
+        zip(labels(against), against, strict=True) if against else ()
     )
+    audits = {**stages.AUDITS, "near_duplicates": {"threshold": near}}
+    found = stages.audit_rows(loaded.pool, against=named, ops=audits, progress=not json)
     flagged = {
         name: [
             (r["id"], r["reason"], r["other"], r["figure"]) for r in f.rows.iter_rows(named=True)
         ]
         for name, f in found.items()
     }
-    if out is not None:
-        api.write_audit(loaded, found, out)
+    written = write_audit(loaded, found, out) if out is not None else []
     if json:
         figures = {name: dict(f.figures) for name, f in found.items()}
         show.as_json({"read": loaded.read, "findings": flagged, "figures": figures})
         return
-    show.out.print(
+    show.say(
         f"{loaded.read:,} rows read ({loaded.layout}), {len(loaded.quarantine):,} malformed, "
         f"{loaded.merged:,} merged as equal"
     )
@@ -116,6 +150,7 @@ def audit(
     for name, rows in flagged.items():
         if rows:
             show.table(("row", "reason", "because of", "figure"), rows[:5], title=f"\n{name}")
+    show.written(written)
 
 
 def measure(
@@ -123,63 +158,80 @@ def measure(
     feature: Annotated[list[str], typer.Option("--feature", "-f", help="See `treadle ops`.")],
     model: Model = "embedded",
     embedder: Embedder = "minilm",
-    out: Out = None,
+    out: TableOut = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> None:
-    """Measure features of rows, e.g. -f ifd -f perplexity, into Parquet, CSV or JSONL."""
-    from treadle import api
+    """Measure features of rows. A row on which a measure fails is named, and its value is null.
 
-    frame = api.measure_rows(data, feature, model=model, embedder=embedder, progress=not json)
+    [bold]Example[/]  treadle measure mine.jsonl -f ifd -f perplexity --out features.parquet
+    """
+    from treadle import stages
+    from treadle.data.formats.outcomes import TABLE_FILES, check_target, write_table
+
     if out is not None:
-        api.write_table(frame, out)
-        show.out.print(f"{frame.height:,} rows, columns {', '.join(frame.columns)}: {out}")
-    elif json:
-        show.as_json(frame.to_dicts())
-    else:
-        numeric = [c for c, kind in frame.schema.items() if kind.is_numeric()]
-        rows = [
-            (c, frame[c].count(), frame[c].null_count(), frame[c].quantile(0.1), frame[c].median(),
-             frame[c].quantile(0.9)) for c in numeric
-        ]  # fmt: skip
-        show.table(("feature", "scored", "unscored", "10%", "median", "90%"), rows)
+        check_target(out, TABLE_FILES)
+    pool = _read(data, plugins).pool
+    found = stages.measure_rows(pool, feature, model=model, embedder=embedder, progress=not json)
+    frame, failed = found.frame, found.quarantined
+    columns = write_table(frame, out) if out is not None else []
+    if json:
+        show.as_json({"features": frame.to_dicts(), "quarantined": failed.to_dicts()})
+        return
+    numeric = [c for c, kind in frame.schema.items() if kind.is_numeric()]
+    rows = [
+        (c, frame[c].count(), frame[c].null_count(), frame[c].quantile(0.1), frame[c].median(),
+         frame[c].quantile(0.9)) for c in numeric
+    ]  # fmt: skip
+    show.table(("feature", "scored", "unscored", "10%", "median", "90%"), rows)
+    if failed.height:
+        title = f"\n{failed.height:,} rows on which a measure failed"
+        show.table(failed.columns, failed.head(5).rows(), title=title)
+    if out is not None:
+        show.say(f"{frame.height:,} rows, columns {', '.join(columns)}")
+        show.written([out])
 
 
 def select(
     data: Data,
     keep: Annotated[str, typer.Option(help="30%, 300 rows or 20000 tokens.")],
-    out: Out = None,
+    out: RowsOut = None,
     by: Annotated[str | None, typer.Option(help="A measure or one of your columns.")] = None,
     diverse: Annotated[str | None, typer.Option(help="k_center")] = None,
     method: Annotated[str | None, typer.Option(help="A selector by name.")] = None,
     model: Model = "embedded",
     embedder: Embedder = "minilm",
     seed: int = 0,
-    sets: Options = None,
+    sets: Sets = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> None:
-    """Select rows, e.g. --by ifd --diverse k_center --keep 30%, and say why.
+    """Select rows under a budget, and say why each was chosen or left out.
 
     Without --by, --diverse or --method the rows are random: the baseline to beat.
-    """
-    from treadle import api
 
-    options = _options(sets)
+    [bold]Example[/]  treadle select mine.jsonl --by ifd --diverse k_center --keep 30% --out chosen.jsonl
+    """
+    from treadle import stages
+    from treadle.data.formats.outcomes import ROW_FILES, check_target, write_selection
+
+    options = _options(sets, stages.select_rows)
     options |= {k: v for k, v in (("by", by), ("diverse", diverse)) if v is not None}
-    pool = api.load(data).pool
-    selection = api.select_rows(
+    if out is not None:
+        check_target(out, ROW_FILES)
+    pool = _read(data, plugins).pool
+    selection = stages.select_rows(
         pool, keep=keep, method=method, model=model, embedder=embedder, seed=seed,
         progress=not json, **options,
     )  # fmt: skip
-    if out is not None:
-        api.write_selection(pool, selection, out)
+    written = write_selection(pool, selection, out) if out is not None else []
     if json:
         show.as_json({"chosen": selection.chosen.to_dicts(), "left": selection.left.to_dicts()})
         return
     reasons = selection.left["reason"].value_counts(sort=True).rows()
-    show.out.print(f"{selection.chosen.height:,} of {len(pool):,} rows chosen")
+    show.say(f"{selection.chosen.height:,} of {len(pool):,} rows chosen")
     show.table(("left out because", "rows"), reasons)
-    if out is not None:
-        show.out.print(f"Written to {out}")
+    show.written(written)
 
 
 def train(
@@ -188,23 +240,30 @@ def train(
     model: Model = "embedded",
     method: Annotated[str | None, typer.Option(help="sft")] = None,
     seed: int = 0,
-    sets: Options = None,
+    sets: Sets = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> None:
-    """Train a model on all rows, e.g. --set lora=8 --set epochs=1; PEFT adapter in --out."""
-    from treadle import api
+    """Train a model on all rows; a PEFT adapter goes to the folder --out.
 
-    figures = api.train_rows(
-        data, out=out, model=model, method=method, seed=seed, progress=not json, **_options(sets)
-    )
+    [bold]Example[/]  treadle train chosen.jsonl --set lora=8 --set epochs=1 --out adapter
+    """
+    from treadle import stages
+
+    options = _options(sets, stages.train_rows)
+    figures = stages.train_rows(
+        _read(data, plugins).pool, out=out, model=model, method=method, seed=seed,
+        progress=not json, **options,
+    )  # fmt: skip
     if json:
         show.as_json(figures)
         return
     losses = figures.get("losses") or [float("nan")]
-    show.out.print(
+    show.say(
         f"{figures['steps']:,} steps, {figures['tokens']:,} tokens, loss {losses[0]:.3f} → "
-        f"{losses[-1]:.3f}: {out}"
+        f"{losses[-1]:.3f}"
     )
+    show.written([out])
 
 
 def evaluate(
@@ -212,22 +271,32 @@ def evaluate(
     model: Model = "embedded",
     adapter: Annotated[Path | None, typer.Option(help="Folder that `train` wrote.")] = None,
     metric: Annotated[str, typer.Option(help="nll, exact_match, last_number …")] = "nll",
-    out: Out = None,
-    sets: Options = None,
+    out: TableOut = None,
+    sets: Sets = None,
+    plugins: Plugins = None,
     json: Json = False,
 ) -> None:
-    """Evaluate a model item by item, with or without an adapter."""
-    from treadle import api
+    """Evaluate a model item by item, with or without an adapter.
 
-    frame = api.evaluate_rows(
-        data, model=model, adapter=adapter, metric=metric, progress=not json, **_options(sets)
-    )
+    [bold]Example[/]  treadle evaluate test.jsonl --adapter adapter --metric exact_match
+    """
+    from treadle import stages
+    from treadle.data.formats.outcomes import TABLE_FILES, check_target, write_table
+
+    options = _options(sets, stages.evaluate_rows)
     if out is not None:
-        api.write_table(frame, out)
+        check_target(out, TABLE_FILES)
+    frame = stages.evaluate_rows(
+        _read(data, plugins).pool, model=model, adapter=adapter, metric=metric,
+        progress=not json, **options,
+    )  # fmt: skip
+    if out is not None:
+        write_table(frame, out)
     if json:
         show.as_json(frame.to_dicts())
         return
     values = frame["value"].drop_nulls().to_list()
     mean = f"{sum(values) / len(values):.4f}" if values else "unscored"
     unscored = frame.height - len(values)
-    show.out.print(f"{metric} {mean} over {len(values):,} items ({unscored:,} unscored)")
+    show.say(f"{metric} {mean} over {len(values):,} items ({unscored:,} unscored)")
+    show.written([out] if out is not None else [])

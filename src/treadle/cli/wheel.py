@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from treadle.cli import show
+from treadle.cli.options import Json, Plugins
 from treadle.errors import RecipeError
 
 EXIT_CODES = {"accept": 0, "hold": 3, "roll_back": 3}
@@ -18,13 +20,8 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change one value of the recipe, e.g. --set select.keep=10%."),
 ]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugin", help="A Python file with your own ops. It runs with your rights."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Run folder [default: runs/<recipe name>].")
+    Path | None, typer.Option("--out", help="Run folder; by default runs/<recipe name>.")
 ]
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe, a YAML file.")]
 Folder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/recipe.")]
@@ -49,15 +46,17 @@ def demo(
 
     The rows are questions about Python's standard library, answered by its documentation. The report
     says how many of the planted defects were caught. A verdict of *hold* is an honest end.
+
+    [bold]Example[/]  treadle demo --student scripted
     """
-    from treadle import api
+    from treadle import wheel
     from treadle.flywheel import demo as data
 
     planted = data.write_demo(out)
     recipe = out / data.RECIPE
     show.out.print(f"Real text with planted defects, and a recipe: [bold]{recipe}[/]\n")
-    found = api.run(recipe, out=out / "run", overrides=data.overrides(student))
-    recall = api.score_demo(found, planted)
+    found = wheel.run(recipe, out=out / "run", overrides=data.overrides(student))
+    recall = wheel.score_demo(found, planted)
     rows = [(r["kind"], r["planted"], r["caught"], r["recall"]) for r in recall["table"]]
     show.table(("planted defect", "planted", "caught by the audit", "recall"), rows)
     show.out.print(f"False flags: {recall['false_flag_rate']:.2%} of the clean rows.\n")
@@ -73,27 +72,30 @@ def demo(
 def init(
     data: Annotated[Path, typer.Argument(help="Your rows: JSONL, JSON, CSV, Parquet …")],
     evaluate: Annotated[
-        Path | None, typer.Option(help="Rows to judge by [default: 10% of the data is held out].")
+        Path | None, typer.Option(help="Rows to judge by; by default 10% of the data is held out.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     student: Annotated[
         str, typer.Option(help="embedded, a Hugging Face id or a folder.")
     ] = "embedded",
 ) -> None:
-    """Write a recipe for your data, with comments, and show what was found in it."""
-    from treadle import api
+    """Write a recipe for your data, with comments, and show what was found in it.
+
+    [bold]Example[/]  treadle init mine.jsonl --evaluate heldout.jsonl
+    """
+    from treadle import stages
     from treadle.flywheel.starter import starter_recipe
+    from treadle.machinery.disk import Disk
 
     if out.exists():
         raise RecipeError(f"{out} exists already. Choose another name with --out.")
-    loaded = api.load(data)
+    loaded = stages.load(data)
     if evaluate is not None:
-        api.load(evaluate)
-    out.write_text(starter_recipe(data, evaluate, student), encoding="utf-8")
-    bad = len(loaded.quarantine)
-    show.out.print(
-        f"{data}: {loaded.read:,} rows ({loaded.layout}), {bad:,} malformed, "
-        f"{loaded.merged:,} exact duplicates.\nRecipe: [bold]{out}[/]\n"
+        stages.load(evaluate)
+    Disk().publish(out, starter_recipe(data, evaluate, student, out).encode())
+    show.say(
+        f"{data}: {loaded.read:,} rows ({loaded.layout}), {len(loaded.quarantine):,} malformed, "
+        f"{loaded.merged:,} exact duplicates.\nRecipe: {out}\n"
         f"Next: treadle check {out}; treadle run {out}"
     )
 
@@ -104,14 +106,18 @@ def check(
     """Check a whole recipe before anything is spent, and estimate tokens, minutes and disk.
 
     All errors come at once, each with its line and the nearest valid name.
-    """
-    from treadle import api
 
-    checked, cost = api.check(recipe, overrides=sets or (), plugins=plugins or ())
+    [bold]Example[/]  treadle check recipe.yaml --set select.keep=10%
+
+    [bold]Exit code[/]  2: the recipe is wrong; 1: its data cannot be used.
+    """
+    from treadle import wheel
+
+    checked, cost = wheel.check(recipe, overrides=sets or (), plugins=plugins or ())
     if json:
         show.as_json({"recipe": checked.resolved(), "estimate": cost.as_json()})
         return
-    show.out.print(f"[green]The recipe is valid.[/]\n\n{checked.text()}")
+    show.out.print(f"[green]The recipe is valid.[/]\n\n{escape(checked.text())}")
     rows = [(name, f"{minutes:.1f} min") for name, minutes in cost.minutes.items()]
     show.table(("stage", "about"), rows)
     known = cost.parameters is not None
@@ -127,16 +133,20 @@ def check(
 
 def run(
     recipe: RecipeFile, out: Out = None, sets: Sets = None, plugins: Plugins = None,
-    json: Json = False, quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    json: Json = False, quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Turn the wheel once. Run it again to go on where it stopped.
 
-    load → lint → audit → measure → select → train → evaluate → gate → report. Exit code 0: accepted;
-    3: held or rolled back by the gate; 4: a budget ran out (raise it and run again).
-    """
-    from treadle import api
+    load → lint → audit → measure → select → train → evaluate → gate → report
 
-    found = api.run(
+    [bold]Example[/]  treadle run recipe.yaml --set select.keep=10% --out runs/tenth
+
+    [bold]Exit code[/]  0: accepted; 3: held or rolled back by the gate; 4: a budget ran out (raise it
+    and run again); 1: failed; 2: the recipe is wrong.
+    """
+    from treadle import wheel
+
+    found = wheel.run(
         recipe, out=out, overrides=sets or (), plugins=plugins or (), progress=not (quiet or json)
     )
     if json:
@@ -151,7 +161,7 @@ def _show_verdict(verdict: dict[str, object]) -> None:
     decision = str(verdict["decision"])
     colour = COLOURS[decision]
     show.out.print(
-        f"\n[bold {colour}]{decision.replace('_', ' ').upper()}[/]  {verdict['sentence']}\n"
+        f"\n[bold {colour}]{decision.replace('_', ' ').upper()}[/]  {escape(str(verdict['sentence']))}\n"
     )
     comparisons = verdict["comparisons"]
     assert isinstance(comparisons, list)
@@ -166,14 +176,17 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="Where the runs are.")] = Path("runs"),
     json: Json = False,
 ) -> None:
-    """List runs and their verdicts."""
-    from treadle import api
+    """List runs and their verdicts; a run that was stopped is unfinished.
 
-    found = api.runs(folder)
+    [bold]Example[/]  treadle runs
+    """
+    from treadle import history
+
+    found = history.runs(folder)
     if json:
         show.as_json(found)
     elif not found:
-        show.out.print(f"No runs in {folder}.")
+        show.say(f"No runs in {folder}.")
     else:
         keys = ("run", "student", "decision", "sentence")
         show.table(keys, [[r[k] for k in keys] for r in found])
@@ -185,10 +198,13 @@ def try_(
     tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 200,
     json: Json = False,
 ) -> None:
-    """Ask a run's student, before and after training."""
-    from treadle import api
+    """Ask a run's student, before and after training.
 
-    answers = api.try_prompt(folder, prompt, max_new_tokens=tokens)
+    [bold]Example[/]  treadle try runs/recipe "What does zip do?"
+    """
+    from treadle import history
+
+    answers = history.try_prompt(folder, prompt, max_new_tokens=tokens)
     if json:
         show.as_json(answers)
         return
@@ -198,10 +214,13 @@ def try_(
 
 
 def report(folder: Folder) -> None:
-    """Write report.html of a run again, also of one that is not finished."""
-    from treadle import api
+    """Write report.html of a run again, also of one that is not finished.
 
-    show.out.print(str(api.write_report(folder)))
+    [bold]Example[/]  treadle report runs/recipe
+    """
+    from treadle.report import write_report
+
+    show.say(str(write_report(folder)))
 
 
 def trace(
@@ -209,10 +228,13 @@ def trace(
     row: Annotated[str, typer.Argument(help="A row id, its beginning, or your own id.")],
     json: Json = False,
 ) -> None:
-    """Tell a row's whole story: origin, features, findings, selection, reasons."""
-    from treadle import api
+    """Tell a row's whole story: origin, features, findings, selection, reasons.
 
-    story = api.trace(folder, row)
+    [bold]Example[/]  treadle trace runs/recipe row-17
+    """
+    from treadle import history
+
+    story = history.trace(folder, row)
     if json:
         show.as_json(story)
         return

@@ -130,14 +130,19 @@ def load_pool(folder: Path) -> Pool:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a treadle pool ({error}).") from error
+        shards = [
+            (folder / s["file"], s["sha256"]) for s in json.loads(path.read_bytes())["shards"]
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a treadle pool ({error!r}).") from error
     frames = []
-    for shard in manifest["shards"]:
-        blob = (folder / shard["file"]).read_bytes()
-        if hashlib.sha256(blob).hexdigest() != shard["sha256"]:
-            raise DataError(f"{folder / shard['file']}: damaged; write the pool again.")
+    for file, mark in shards:
+        try:
+            blob = file.read_bytes()
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from error
+        if hashlib.sha256(blob).hexdigest() != mark:
+            raise DataError(f"{file}: damaged; write the pool again.")
         frames.append(from_parquet(blob))
     frame = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA)
     return Pool(frame)

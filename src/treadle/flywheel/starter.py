@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 import yaml
@@ -22,15 +24,22 @@ budget: {{minutes: 60}}         # hard; raise it and run again to go on
 """
 
 
-def starter_recipe(data: Path, evaluate: Path | None, student: str) -> str:
-    """Return recipe text for a data file; paths are written as given."""
+def starter_recipe(data: Path, evaluate: Path | None, student: str, out: Path) -> str:
+    """Return the text of a recipe that will lie at `out`."""
     return TEMPLATE.format(
-        out="recipe.yaml",
+        out=shlex.quote(str(out)),
         student=_quoted(student),
-        train=_quoted(str(data)),
-        evaluate=_quoted(str(evaluate)) if evaluate is not None else "10%",
+        train=_quoted(_from(out, data)),
+        evaluate=_quoted(_from(out, evaluate)) if evaluate is not None else "10%",
         method="ngram" if student == "scripted" else "sft, lora: 8, epochs: 1",
     )
+
+
+def _from(out: Path, path: Path) -> str:
+    """A path as the recipe must say it: relative to the folder that the recipe lies in."""
+    if path.is_absolute() or path.parts[:1] == ("~",):
+        return str(path)
+    return os.path.relpath(path, out.resolve().parent)
 
 
 def _quoted(text: str) -> str:

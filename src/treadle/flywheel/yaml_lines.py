@@ -39,6 +39,21 @@ class Document:
         return Document(self.name, data, lines)
 
 
+def setting(text: str) -> tuple[str, object]:
+    """Read the text of a `--set`, `key=value`, with a value in YAML.
+
+    Raises:
+        RecipeError: it is written otherwise.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise RecipeError(f"--set {text}: write it as key=value, for example epochs=2.")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise RecipeError(f"--set {text}: the value is not valid YAML.") from error
+
+
 def _set(
     data: Mapping[str, object], path: KeyPath, value: object, origin: str
 ) -> dict[str, object]:

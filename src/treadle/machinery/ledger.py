@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -246,6 +248,40 @@ class Ledger:
         with contextlib.suppress(StoreError):
             self.keep_time()
         self._tables.close()
+
+
+def read_costs(path: Path) -> list[dict[str, Any]]:
+    """Return `Ledger.costs` of a ledger that stays as it is, whether or not its run is going on.
+
+    Opening a ledger begins a session in it, so a copy is read.
+
+    Raises:
+        StoreError: it is not there, or damaged.
+    """
+    if not path.is_file():
+        raise StoreError(f"{path}: not there. Is {path.parent} a run folder?")
+    with tempfile.TemporaryDirectory(prefix="treadle-") as place:
+        copy = Path(place) / path.name
+        try:
+            _copy(path, copy)
+            with contextlib.closing(Ledger(copy)) as ledger:
+                return ledger.costs()
+        except (sqlite3.Error, StoreError) as error:
+            told = str(error).replace(str(copy), str(path))
+            raise StoreError(told if str(path) in told else f"{path}: {told}") from error
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a database with what its write-ahead log holds, and leave no file beside it."""
+    has_log = path.with_name(f"{path.name}-wal").exists()
+    mode = "mode=ro" if has_log else "mode=ro&immutable=1"  # else SQLite makes a log to read it
+    with (
+        contextlib.closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)
+        ) as source,
+        contextlib.closing(sqlite3.connect(target)) as copy,
+    ):
+        source.backup(copy)
 
 
 def _now() -> str:

@@ -1,0 +1,101 @@
+"""Turn the wheel: check a recipe, run it, score the demo.
+
+run = treadle.run("recipe.yaml")
+run.verdict["sentence"]
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from treadle import op as registry
+from treadle.flywheel.artefacts import Artefacts
+from treadle.flywheel.estimate import Estimate, estimate
+from treadle.flywheel.load import load_inputs
+from treadle.flywheel.planted import score as score_planted
+from treadle.flywheel.progress import Observer, watched
+from treadle.flywheel.recipe import Recipe, read_recipe
+from treadle.flywheel.round import Round
+from treadle.flywheel.run_folder import RunFolder
+from treadle.history import Run
+from treadle.machinery.disk import Disk
+from treadle.machinery.lock import only_writer
+from treadle.report import write_report
+from treadle.workshop import STORE, open_workshop
+
+
+def run(
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    progress: bool | Observer = True,
+    disk: Disk | None = None,
+) -> Run:
+    """Turn the wheel once. Running it again continues where it stopped.
+
+    Args:
+        out: the run folder; default `runs/<recipe name>`. The store of finished work lies beside it
+            and is shared by all runs there.
+        overrides: `key.path=value` over the recipe.
+
+    Raises:
+        RecipeError: the recipe is wrong, or the folder holds another run or anything else.
+        BudgetError: a budget ran out; raise it and call again.
+        TreadleError: anything else foreseen.
+    """
+    _plug(plugins)
+    checked = read_recipe(Path(recipe), overrides)
+    path = Path(out) if out is not None else Path("runs") / checked.name
+    RunFolder(path).refuse_strangers()
+    with only_writer(path), watched(progress) as observer:
+        _turn(checked, path, observer, disk)
+        observer.stage("report")
+        write_report(path)
+        observer.note(str(path / "report.html"))
+    return Run(path)
+
+
+def _turn(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) -> None:
+    folder = RunFolder(path, disk or Disk())
+    with open_workshop(
+        store=Path(os.path.abspath(path)).parent / STORE,  # `.` has no parent
+        ledger=path / "ledger.sqlite",
+        limits=recipe.budget.limits,
+        observer=observer,
+        student=recipe.student,
+        embedder=recipe.embedder,
+        seed=recipe.seed,
+        disk=disk,
+    ) as shop:
+        artefacts = Artefacts(folder)
+        Round(recipe, artefacts, shop.engine, shop.ledger, shop.context, observer).turn()
+        folder.seal()
+
+
+def check(
+    recipe: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str | Path] = ()
+) -> tuple[Recipe, Estimate]:
+    """Check a whole recipe and its data, and estimate tokens, minutes and disk. Spends nothing."""
+    _plug(plugins)
+    checked = read_recipe(Path(recipe), overrides)
+    return checked, estimate(checked, load_inputs(checked), Path.cwd())
+
+
+def _plug(plugins: Sequence[str | Path]) -> None:
+    for plugin in plugins:
+        registry.load_plugin(Path(plugin))
+
+
+def score_demo(run: Run, planted: Mapping[str, Any]) -> dict[str, Any]:
+    """Count the planted defects that a run of the demo caught, and write its report again."""
+    folder = RunFolder(run.path)
+    artefacts = folder.read_json("manifest.json")
+    found = score_planted(folder, planted)
+    folder.seal(also=artefacts)
+    write_report(run.path)
+    return found

@@ -109,7 +109,7 @@ def measure_rows(
     """Measure features.
 
     Returns:
-        `frame`, with `id` and one column or more a feature, and `quarantined`: the rows on which a
+        `frame`, with `id` and one column or more a feature, and `failed`: the rows on which a
         measure failed (`id`, `op`, `reason`), whose values are null.
     """
     with _workshop(progress, model, embedder) as shop:
@@ -139,7 +139,7 @@ def select_rows(
     with _workshop(progress, model, embedder, seed) as shop:
         found = measure_pool(_pool(rows), needs, {}, shop.context)
         reason = pl.concat_str("op", pl.lit(": "), "reason").alias("reason")
-        failed = found.quarantined.select("id", reason)
+        failed = found.failed.select("id", reason)
         whole = found.frame.join(failed, on="id", how="anti").sort("id")
         selection: Selection = bound.make()(whole, budget, shop.context)
     return Selection(selection.chosen, pl.concat([selection.left, failed]))

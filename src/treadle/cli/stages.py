@@ -173,10 +173,10 @@ def measure(
         check_target(out, TABLE_FILES)
     pool = _read(data, plugins).pool
     found = stages.measure_rows(pool, feature, model=model, embedder=embedder, progress=not json)
-    frame, failed = found.frame, found.quarantined
+    frame, failed = found.frame, found.failed
     columns = write_table(frame, out) if out is not None else []
     if json:
-        show.as_json({"features": frame.to_dicts(), "quarantined": failed.to_dicts()})
+        show.as_json({"features": frame.to_dicts(), "failed": failed.to_dicts()})
         return
     numeric = [c for c, kind in frame.schema.items() if kind.is_numeric()]
     rows = [

@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 
 from treadle.data.formats.llama_factory import write_llama_factory
-from treadle.data.formats.write import write
+from treadle.data.formats.outcomes import write_by_kind
 from treadle.data.pool import Pool, encode_pool
 from treadle.data.row import from_frame
 from treadle.data.selection import Selection
@@ -28,10 +28,11 @@ from treadle.data.verdict import RESULT_SCHEMA, Verdict
 from treadle.errors import DataError
 from treadle.evaluate.sealed import SealedSets, reveal
 from treadle.flywheel.arms import TESTED, Arm, Trained
+from treadle.flywheel.estimate import Estimate
 from treadle.flywheel.features import Features
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.recipe import Recipe
-from treadle.flywheel.run_folder import RunFolder, export_adapter
+from treadle.flywheel.run_folder import ESTIMATE, RunFolder, export_adapter
 from treadle.machinery.store import Store
 
 
@@ -43,18 +44,12 @@ class Artefacts:
     _figures: dict[str, Any] = field(default_factory=dict)
 
     def begin(self, recipe: Recipe, hashes: Mapping[str, str], *, is_new: bool) -> None:
-        """Hold the folder to its recipe and data; until it is sealed again it counts as in work.
+        """Hold the folder to its recipe and data.
 
         Figures of an earlier turn stay until this one replaces them: a finished run that is run
         again and stopped has lost nothing.
-
-        Args:
-            is_new: nothing was spent yet, so that the folder may still become another run's.
         """
-        if is_new:
-            self.folder.remove("identity.json")
-        self.folder.hold_to(recipe.resolved(), hashes)
-        self.folder.remove("manifest.json")
+        self.folder.hold_to(recipe.resolved(), hashes, is_new=is_new)
         if self.folder.has("figures.json") and not is_new:
             self._figures = dict(self.folder.read_json("figures.json"))
 
@@ -62,6 +57,11 @@ class Artefacts:
         """Set one section of figures.json."""
         self._figures[name] = value
         self.folder.write_json("figures.json", self._figures)
+
+    def expect(self, cost: Estimate, *, is_new: bool) -> None:
+        """Keep what the run was expected to cost when it began, to be shown beside the truth."""
+        if is_new or not self.folder.has(ESTIMATE):
+            self.folder.write_json(ESTIMATE, cost.as_json())
 
     def inputs(self, recipe: Recipe, inputs: Inputs) -> None:
         self.folder.write("recipe.yaml", recipe.text().encode())
@@ -126,15 +126,11 @@ class Artefacts:
     def _export(
         self, name: str, pool: Pool, ids: list[str], columns: Mapping[str, Mapping[str, object]]
     ) -> None:
-        """Write rows as JSON Lines, one file a kind of row where there are several."""
+        """Publish rows as JSON Lines, one file a kind of row where there are several."""
         rows = {row.id: row for row in from_frame(pool.keep(ids).frame)}
-        kinds = sorted({row.kind for row in rows.values()}) or ["chat"]
         with tempfile.TemporaryDirectory(prefix="treadle-") as place:
-            for kind in kinds:
-                suffix = f"-{kind}" if len(kinds) > 1 else ""
-                path = Path(place) / f"{name}{suffix}.jsonl"
-                of_kind = [rows[key] for key in ids if rows[key].kind == kind]
-                write(of_kind, path, extra_columns={row.id: columns[row.id] for row in of_kind})
+            whole = Path(place) / f"{name}.jsonl"
+            for path in write_by_kind([rows[key] for key in ids], whole, columns):
                 self.folder.write(path.name, path.read_bytes())
 
     def _for_llama_factory(self, pool: Pool) -> None:

@@ -36,7 +36,6 @@ def score(folder: RunFolder, planted: Mapping[str, Any]) -> dict[str, object]:
     folder.write_json(
         "figures.json", {**folder.read_json("figures.json"), "planted": _for_report(found)}
     )
-    folder.seal()
     return found
 
 

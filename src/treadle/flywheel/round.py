@@ -27,6 +27,7 @@ from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, train_arms
 from treadle.flywheel.artefacts import Artefacts
+from treadle.flywheel.estimate import estimate, parameters_of
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.load import Inputs, load_inputs
 from treadle.flywheel.progress import Observer
@@ -71,6 +72,9 @@ class Round:
         inputs = load_inputs(self.recipe)
         is_new = not any(self._tasks_of(stage) for stage in ("measure", "select", "train"))
         self.artefacts.begin(self.recipe, inputs.hashes, is_new=is_new)
+        if parameters_of(self.recipe.student):  # else nothing is known, or nothing is to pay
+            cost = estimate(self.recipe, inputs, self.artefacts.folder.path)
+            self.artefacts.expect(cost, is_new=is_new)
         self.artefacts.inputs(self.recipe, inputs)
         bad = len(inputs.loaded.quarantine)
         self.observer.note(

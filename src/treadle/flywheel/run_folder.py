@@ -1,7 +1,7 @@
 """The run folder: every artefact of a run under one name, each published atomically.
 
 Data artefacts depend on inputs, code and seed alone; `manifest.json` lists their hashes. Times and
-costs are in `ledger.sqlite`; the report shows them and is not in the manifest.
+costs are in `ledger.sqlite` and `estimate.json`; they and the report are not in the manifest.
 
 A run is finished while its manifest is there: that is written last, and is taken away before any
 artefact changes.
@@ -23,7 +23,8 @@ from treadle.errors import RecipeError, StoreError
 from treadle.machinery.disk import Disk, explained
 
 MANIFEST, IDENTITY = "manifest.json", "identity.json"
-NOT_DATA = {"recipe.yaml", MANIFEST}
+ESTIMATE = "estimate.json"
+NOT_DATA = {"recipe.yaml", MANIFEST, ESTIMATE}
 BEFORE_IDENTITY = (".", "ledger.sqlite")  # how the names begin of what a run writes before it
 
 
@@ -55,11 +56,6 @@ class RunFolder:
     def write_lines(self, name: str, records: list[dict[str, Any]]) -> None:
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         self.write(name, "".join(lines).encode())
-
-    def remove(self, name: str) -> None:
-        """Delete an artefact if it is there."""
-        if self.has(name):
-            self.disk.remove(self.path / name)
 
     def has(self, name: str) -> bool:
         return (self.path / name).exists()
@@ -139,8 +135,13 @@ class RunFolder:
                 "Choose a new folder with --out."
             )
 
-    def hold_to(self, recipe: Mapping[str, Any], inputs: Mapping[str, str]) -> None:
+    def hold_to(
+        self, recipe: Mapping[str, Any], inputs: Mapping[str, str], *, is_new: bool = False
+    ) -> None:
         """Remember what this folder is a run of, and refuse anything else. Budgets may change.
+
+        Args:
+            is_new: nothing was spent yet, so that the folder may still become another run's.
 
         Raises:
             RecipeError: the folder holds a run of another recipe or of other data.
@@ -148,7 +149,7 @@ class RunFolder:
         now = {"recipe": {k: v for k, v in recipe.items() if k != "budget"}, "inputs": dict(inputs)}
         now = json.loads(json.dumps(now))
         changed = _differences(self.read_json(IDENTITY), now) if self.has(IDENTITY) else []
-        if changed:
+        if changed and not is_new:
             raise RecipeError(
                 f"{self.path} holds a run of another recipe; changed: {', '.join(changed)}. Choose "
                 "another folder with --out (finished work is still reused), or undo the change."

@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.treadle-ready
 
+# Two processes with a thread each: torch's threads would fight over the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 .PHONY: demo test test-fast check bench crash docs setup clean
 
 setup: $(STAMP)
@@ -21,13 +24,13 @@ demo: setup
 	$(BIN)/treadle demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow and not crash"
+	$(PYTEST) -m "not slow and not crash"
 
 crash: setup
-	TREADLE_KILLS=200 $(BIN)/python -m pytest tests/crash
+	TREADLE_KILLS=200 $(PYTEST) tests/crash
 
 check: setup
 	$(BIN)/ruff format --check .

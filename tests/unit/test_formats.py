@@ -5,13 +5,14 @@ import hashlib
 import json
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from treadle.data.formats.read import Loaded, read
-from treadle.data.pool import save_pool
-from treadle.errors import DataError, RecipeError
+from treadle.data.pool import load_pool, save_pool, to_parquet
+from treadle.errors import DataError, RecipeError, StoreError
 
 GOOD = '{"prompt": "2+2?", "completion": "4"}'
 OTHER = '{"prompt": "3+3?", "completion": "6"}'
@@ -397,6 +398,69 @@ def test_a_pool_with_a_broken_manifest_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "manifest.json", '{"shards": [{}]}')
     with pytest.raises(DataError, match="not a treadle pool"):
         read(tmp_path)
+
+
+def edit_pool(folder: Path, **changes: object) -> None:
+    """Change what the manifest says, of the pool or (`shard_…`) of its only shard."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, value in changes.items():
+        if name.startswith("shard_"):
+            manifest["shards"][0][name.removeprefix("shard_")] = value
+        else:
+            manifest[name] = value
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shards": []},
+        {"shards": 7},
+        {"rows": 3},
+        {"pool": "0" * 32},
+        {"shard_rows": 1},
+        {"shard_sha256": "0" * 64},
+        {"shard_file": "../pool/shard-00000.parquet"},
+        {"shard_file": "gone.parquet"},
+        {"shard_file": 7},
+        {"shard_file": "\0"},
+    ],
+)
+def test_a_pool_that_is_not_what_its_manifest_says_is_refused(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    rows = read(put(tmp_path, "a.jsonl", lines_of(GOOD, OTHER))).pool
+    save_pool(rows, tmp_path / "pool")
+    edit_pool(tmp_path / "pool", **changes)
+    with pytest.raises(DataError, match="pool"):
+        load_pool(tmp_path / "pool")
+
+
+@pytest.mark.parametrize("change", ["ids", "schema"])
+def test_a_pool_with_another_table_for_its_shard_is_refused(tmp_path: Path, change: str) -> None:
+    pool = read(put(tmp_path, "a.jsonl", lines_of(GOOD, OTHER))).pool
+    save_pool(pool, tmp_path / "pool")
+    frame = pool.frame.with_columns(id=pl.lit("x")) if change == "ids" else pool.frame.drop("kind")
+    blob = to_parquet(frame)
+    put(tmp_path / "pool", "shard-00000.parquet", blob)
+    edit_pool(tmp_path / "pool", shard_sha256=hashlib.sha256(blob).hexdigest())
+    with pytest.raises(DataError, match="pool"):
+        load_pool(tmp_path / "pool")
+
+
+def test_a_pool_takes_the_place_of_an_older_one_whole_and_of_nothing_else(tmp_path: Path) -> None:
+    pool = read(put(tmp_path, "a.jsonl", lines_of(GOOD, OTHER))).pool
+    save_pool(pool, tmp_path / "pool")
+    put(tmp_path / "pool", "shard-00009.parquet", b"left over")
+    save_pool(pool.keep(pool.ids[:1]), tmp_path / "pool")
+    assert load_pool(tmp_path / "pool").ids == pool.ids[:1]
+    names = sorted(path.name for path in (tmp_path / "pool").iterdir())
+    assert names == ["manifest.json", "shard-00000.parquet"]
+    with pytest.raises(StoreError, match="cannot be written"):
+        save_pool(pool, tmp_path / "a.jsonl" / "pool")
+    with pytest.raises(DataError, match="no saved pool"):
+        save_pool(pool, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "pool"]
 
 
 def test_patterns_and_lists_are_read_once_under_labels_free_of_the_folder(tmp_path: Path) -> None:

@@ -17,12 +17,15 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
+from polars.exceptions import PolarsError
 
+from treadle.data.publishing import is_plain, published, published_folder
 from treadle.data.row import SCHEMA, Row, from_frame, to_frame
 from treadle.errors import DataError
 
 SHARD_ROWS = 256
 MANIFEST = "manifest.json"
+_ADVICE = "Write the pool again."
 
 
 @dataclass(frozen=True)
@@ -116,33 +119,50 @@ def encode_pool(pool: Pool) -> dict[str, bytes]:
 
 
 def save_pool(pool: Pool, folder: Path) -> None:
-    """Write Parquet shards and a manifest, the manifest last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, blob in encode_pool(pool).items():
-        (folder / name).write_bytes(blob)
+    """Write Parquet shards and a manifest; the folder appears whole, in place of an older pool.
+
+    Raises:
+        DataError: the folder exists and holds something else.
+        StoreError: it cannot be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise DataError(f"{folder}: exists and is no saved pool. Choose another folder.")
+    with published_folder(folder) as fresh:
+        for name, blob in encode_pool(pool).items():
+            with published(fresh / name) as file:
+                file.write(blob)
 
 
 def load_pool(folder: Path) -> Pool:
     """Read a pool that `save_pool` wrote, checking every shard against the manifest.
 
     Raises:
-        DataError: the manifest is missing, or a shard is missing or damaged.
+        DataError: the manifest is missing or damaged, or what it says is not what is there.
     """
     path = folder / MANIFEST
     try:
-        shards = [
-            (folder / s["file"], s["sha256"]) for s in json.loads(path.read_bytes())["shards"]
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a treadle pool ({error!r}).") from error
-    frames = []
-    for file, mark in shards:
-        try:
-            blob = file.read_bytes()
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror or error}).") from error
-        if hashlib.sha256(blob).hexdigest() != mark:
-            raise DataError(f"{file}: damaged; write the pool again.")
-        frames.append(from_parquet(blob))
-    frame = pl.concat(frames) if frames else pl.DataFrame(schema=SCHEMA)
-    return Pool(frame)
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        shards = [_shard(folder, entry) for entry in manifest["shards"]]
+        pool = Pool(pl.concat(shards) if shards else pl.DataFrame(schema=SCHEMA))
+        is_as_saved = (manifest["pool"], manifest["rows"]) == (pool.id, len(pool))
+    except (ValueError, KeyError, TypeError, RecursionError, OSError, PolarsError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: not a treadle pool ({detail}).") from error
+    if not is_as_saved:
+        raise DataError(f"{path}: its shards hold other rows than were saved. {_ADVICE}")
+    return pool
+
+
+def _shard(folder: Path, entry: Mapping[str, object]) -> pl.DataFrame:
+    name = entry["file"]
+    if not is_plain(name):
+        raise DataError(
+            f"{folder / MANIFEST}: a shard must be a file of this folder, not {name!r}."
+        )
+    blob = (folder / name).read_bytes()
+    if hashlib.sha256(blob).hexdigest() != entry["sha256"]:
+        raise DataError(f"{folder / name}: damaged. {_ADVICE}")
+    frame = from_parquet(blob)
+    if frame.schema != SCHEMA or frame.height != entry["rows"]:
+        raise DataError(f"{folder / name}: holds something else than the rows of a pool. {_ADVICE}")
+    return frame

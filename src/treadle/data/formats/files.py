@@ -11,18 +11,17 @@ import csv
 import hashlib
 import io
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from treadle.data.formats.typed_files import JSON_COLUMN, STATE
-from treadle.errors import DataError, StoreError
+from treadle.data.publishing import published, published_folder
+from treadle.errors import DataError
 
 Record = dict[str, object]
 Chunks = Callable[[], Iterator[list[Record]]]
@@ -33,28 +32,6 @@ _PAIR = [("from", pa.string()), ("value", pa.string())]
 _TURN_COLUMNS = ("messages", "conversations", "prompt", "completion", "chosen", "rejected")
 _LINE_ENDS = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"}
 _INFO = {"citation": "", "description": "", "homepage": "", "license": ""}
-
-
-@contextmanager
-def published(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write to; it appears at `path`, synced, only when all went well.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    temp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temp.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temp, path)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        with suppress(OSError):
-            temp.unlink()
 
 
 @contextmanager
@@ -128,27 +105,12 @@ def _saved_dataset(chunks: Chunks, folder: Path) -> None:
     if folder.exists() and not _may_replace(folder):
         raise DataError(f"{folder}: exists and is no saved dataset. Choose another folder.")
     schema = _schema(chunks)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    data = fresh / "data-00000-of-00001.arrow"
-    try:
+    with published_folder(folder) as fresh:
+        data = fresh / "data-00000-of-00001.arrow"
         with published(data) as file, pa.ipc.new_stream(file, schema) as stream:
             for chunk in chunks():
                 stream.write_table(_table(chunk, schema))
         _describe(fresh, data)
-        _swap(fresh, folder)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written ({error.strerror or error}).") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _swap(fresh: Path, folder: Path) -> None:
-    """Put a folder in the place of another, which is deleted only afterwards."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(fresh, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _may_replace(folder: Path) -> bool:

@@ -16,9 +16,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from treadle.data.formats.files import json_text, published
+from treadle.data.formats.files import json_text
 from treadle.data.formats.layouts import TREADLE_ID
 from treadle.data.pool import Pool
+from treadle.data.publishing import published
 from treadle.data.row import Message, Row
 from treadle.errors import DataError
 

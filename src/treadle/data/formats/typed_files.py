@@ -18,6 +18,7 @@ from treadle.data.formats.quoting import listed
 from treadle.data.formats.raw import Raw
 from treadle.data.formats.strict_json import StrictJson
 from treadle.data.formats.turns import MalformedError
+from treadle.data.publishing import is_plain
 from treadle.errors import DataError
 
 BATCH_ROWS = 1024
@@ -73,7 +74,7 @@ def _description(path: Path) -> dict[str, object]:
 def _only_split(folder: Path) -> str:
     names = _description(folder / SPLITS).get("splits")
     splits = [str(name) for name in names] if isinstance(names, list) else []
-    if len(splits) == 1 and _is_plain(splits[0]):
+    if len(splits) == 1 and is_plain(splits[0]):
         return splits[0]
     raise DataError(
         f"{folder}: a saved dataset with {len(splits)} splits ({listed(sorted(splits))}). "
@@ -85,14 +86,10 @@ def _data_files(state: dict[str, object], folder: Path) -> list[str]:
     """File names from the description: it may name files of its own folder only."""
     entries = state.get("_data_files")
     names = [e.get("filename") for e in entries] if isinstance(entries, list) else []
-    good = [name for name in names if isinstance(name, str) and _is_plain(name)]
+    good = [name for name in names if is_plain(name)]
     if len(good) != len(names) or not good:
         raise DataError(f"{folder / STATE}: `_data_files` must name files of this folder.")
     return good
-
-
-def _is_plain(name: str) -> bool:
-    return name == Path(name).name and name not in ("", ".", "..")
 
 
 def _batches(batches: Iterable[pa.RecordBatch], number: int, path: Path) -> Iterator[Raw]:

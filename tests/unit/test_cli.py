@@ -218,10 +218,10 @@ def test_rows_on_which_a_measure_fails_are_told_with_their_reason(tmp_path: Path
     common = ("--model", "scripted", "--plugin", "fussy.py", "--json")
     done = treadle("measure", "pool.jsonl", "-f", "fussy", *common, cwd=tmp_path)
     found = json.loads(done.stdout)
-    failed = {row["id"] for row in found["quarantined"]}
+    failed = {row["id"] for row in found["failed"]}
     assert failed == {row["id"] for row in found["features"] if row["fussy"] is None}
     assert 0 < len(failed) < 60
-    assert all("not for me" in row["reason"] for row in found["quarantined"])
+    assert all("not for me" in row["reason"] for row in found["failed"])
     assert "1 of 61 records" in done.stderr.replace("\n", " ")
     done = treadle("select", "pool.jsonl", "--by", "fussy", "--keep", "100%", *common, cwd=tmp_path)
     selection = json.loads(done.stdout)

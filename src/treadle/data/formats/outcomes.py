@@ -11,10 +11,11 @@ from pathlib import Path
 
 import polars as pl
 
-from treadle.data.formats.files import WRITERS, published
+from treadle.data.formats.files import WRITERS
 from treadle.data.formats.read import Loaded
 from treadle.data.formats.write import write
 from treadle.data.pool import Pool, to_parquet
+from treadle.data.publishing import published
 from treadle.data.row import Row, from_frame
 from treadle.data.selection import Findings, Selection
 from treadle.errors import RecipeError

@@ -22,6 +22,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from run_folder import make_run
+from treadle import op as registry
+from treadle.context import Context
 from treadle.data.pool import Pool, load_pool, save_pool, to_parquet
 from treadle.data.row import Message, Origin, Row
 from treadle.data.verdict import Decision
@@ -150,6 +152,38 @@ def test_every_comparison_is_in_the_plot_and_in_the_table(folder: Path, page: st
         assert f">{effect}</span></td>" in page  # in the table
         assert f">{span}</td>" in page
         assert f">{escape(numbers.probability(one['p_better']))}</td>" in page
+
+
+def test_what_a_comparison_has_shown_goes_by_its_p_values(copy: Path) -> None:
+    verdict = json.loads((copy / "verdict.json").read_text())
+    one = verdict["comparisons"][0]
+    one |= {"low": 0.02, "effect": 0.05, "high": 0.08, "p_better": 0.0625, "p_worse": 1.0}
+    (copy / "verdict.json").write_text(json.dumps(verdict))
+    page = write_report(copy).read_text(encoding="utf-8")
+    shown = page.split("− random")[1].split("− longest")[0]
+    assert "unclear" in shown
+    assert "better" not in re.findall(r'class="([^"]*)"', shown)
+    assert 'class="tile-value is-unclear"' in page
+
+
+def test_the_intervals_of_arms_have_a_level_and_say_what_one_seed_leaves_out(page: str) -> None:
+    table_of_arms = page.split("<caption>Mean nll of each arm")[1].split("</table>")[0]
+    assert ">90% interval</th>" in table_of_arms
+    cells = re.findall(r'<th scope="row">(\w+)</th>.*?(\[[^\]]*\][^<]*)</td>', table_of_arms)
+    assert len(cells) == 5
+    for arm, told in cells:
+        assert told.endswith("items only") == (arm in ("full", "before"))
+    assert "mean [90% interval]" in page
+
+
+@pytest.mark.parametrize("decision", ["accept", "hold", "roll_back"])
+def test_the_page_claims_no_action_that_nobody_performs(tmp_path: Path, decision: Decision) -> None:
+    folder = make_run(tmp_path / "run", decision=decision, rows=80, items=40)
+    words = Text(write_report(folder).read_text(encoding="utf-8")).words
+    assert "adapter/" in words
+    assert "that of the first seed" in words
+    assert "takes the place" not in words
+    assert "incumbent stays" not in words
 
 
 def test_every_seed_of_every_arm_is_drawn(folder: Path, page: str) -> None:
@@ -315,6 +349,7 @@ def test_a_large_pool_gives_a_small_page_with_a_share_of_every_status(tmp_path: 
     assert len(page.encode()) < MAX_BYTES + 200_000
     assert len(shown) <= MAX_ROWS
     assert f"This page holds {len(shown):,} of 4,000 rows" in page
+    assert embedded(page)["statuses"] == {"dropped": 900, "kept": 3_100}
     assert sum(row["reason"] == "rare" for row in shown) == 5
     assert len({row["status"] for row in shown}) == 2
 
@@ -380,6 +415,37 @@ def test_a_damaged_part_is_named_and_the_rest_is_shown(copy: Path, name: str) ->
     assert f"Could not be read and is left out here: {name.split('/')[0]}" in text.words
     assert str(copy.parent) not in text.words
     assert set(SECTIONS.split()) - {"planted"} <= set(text.ids)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("arms", "role", "rival"), ("comparisons", "role", "rival"), ("arms", "low", "0.5"),
+        ("arms", "by_seed", [None, "x"]), ("comparisons", "p_better", []),
+        ("comparisons", "seeds", "3"), ("", "alpha", {}), ("", "sentence", None),
+        ("", "decision", "win"), ("", "arms", "none"), ("", "comparisons", [3]),
+    ],
+)  # fmt: skip
+def test_a_verdict_of_another_shape_is_named_and_left_out(
+    copy: Path, part: str, name: str, value: object
+) -> None:
+    verdict = json.loads((copy / "verdict.json").read_text())
+    (verdict[part][0] if part else verdict)[name] = value
+    (copy / "verdict.json").write_text(json.dumps(verdict))
+    text = Text(write_report(copy).read_text(encoding="utf-8"))
+    assert "Could not be read and is left out here: verdict.json: " in text.words
+    assert f"{name} cannot be " in text.words
+    assert "No verdict yet" in text.words
+
+
+def test_unknown_numbers_of_a_verdict_are_shown_as_unknown(copy: Path) -> None:
+    verdict = json.loads((copy / "verdict.json").read_text())
+    verdict["comparisons"][0]["p_better"] = None
+    verdict["arms"][0]["by_seed"][1] = None
+    (copy / "verdict.json").write_text(json.dumps(verdict))
+    text = Text(write_report(copy).read_text(encoding="utf-8"))
+    assert "Could not be read" not in text.words
+    assert "nan" not in text.words.split()
 
 
 def test_any_single_part_may_be_missing(tmp_path: Path) -> None:
@@ -449,6 +515,27 @@ def test_differences_of_items_are_those_of_a_slow_reading(folder: Path) -> None:
     assert values == sorted(values, reverse=True)
 
 
+def test_items_that_a_seed_has_no_score_for_are_left_out_as_the_gate_leaves_them_out(
+    copy: Path,
+) -> None:
+    results = pl.read_parquet(copy / "results.parquet").sort("arm", "seed", "item")
+    names = results["item"].unique().sort()[:4].to_list()
+    is_unscored = (
+        (pl.col("arm") == "selected") & (pl.col("seed") == 1) & (pl.col("item") == names[0])
+    ) | ((pl.col("arm") == "random") & (pl.col("seed") == 2) & (pl.col("item") == names[1]))
+    is_gone = (pl.col("arm") == "random") & (pl.col("seed") == 0) & (pl.col("item") == names[2])
+    is_endless = (pl.col("arm") == "random") & (pl.col("item") == names[3])
+    score = pl.when(is_unscored).then(None).when(is_endless).then(-np.inf).otherwise("score")
+    frame = results.with_columns(score.alias("score")).filter(~is_gone)
+    (copy / "results.parquet").write_bytes(to_parquet(frame))
+    found = differences(read_run(copy))
+    assert found is not None
+    assert set(results["item"]) - set(found.frame["item"]) == set(names)
+    random = registry.get("gate", "paired").bind({"resamples": 100}).make()
+    counted = random(frame, Context()).comparisons[0]
+    assert (counted.against, counted.items) == (found.against, found.frame.height)
+
+
 def test_costs_are_those_of_the_ledger(folder: Path, page: str) -> None:
     run = read_run(folder)
     assert run.costs is not None
@@ -513,6 +600,18 @@ def test_ticks_are_few_round_and_inside(low: float, width: float) -> None:
     slack = 1e-6 * (abs(low) + width)
     assert len(found) <= 7
     assert all(low - slack <= value <= low + width + slack for value in found)
+
+
+@given(st.floats(-3, 3), st.floats(1e-12, 1e3))
+def test_the_words_on_an_axis_tell_its_ticks_apart(start: float, width: float) -> None:
+    found = plot.ticks(start * width, (start + 1) * width)
+    assert len(set(plot.tick_words(found))) == len(found)
+
+
+def test_ticks_of_tiny_values_are_told_in_powers_of_ten() -> None:
+    found = plot.tick_words(plot.ticks(0.0, 4e-8))
+    assert found == ["0", "1.00e−8", "2.00e−8", "3.00e−8", "4.00e−8"]
+    assert plot.tick_words([0.0, 0.05, 0.1]) == ["0", "0.05", "0.10"]
 
 
 def test_markup_escapes_text_and_refuses_what_could_run() -> None:

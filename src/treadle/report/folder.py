@@ -12,16 +12,16 @@ import math
 import sqlite3
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import polars as pl
 
 from treadle.data.pool import Pool, load_pool
 from treadle.data.selection import FINDING_SCHEMA
-from treadle.data.verdict import RESULT_SCHEMA, Arm, Comparison, Verdict
+from treadle.data.verdict import RESULT_SCHEMA, Verdict
 from treadle.errors import DataError, TreadleError
 from treadle.machinery.ledger import Ledger
 
@@ -176,18 +176,30 @@ def _counts(path: Path) -> Counts:
 
 
 def _verdict(path: Path) -> Verdict:
-    data = json.loads(path.read_bytes())
-    arms = [Arm(**{**_known(arm), "by_seed": tuple(arm["by_seed"])}) for arm in data["arms"]]
-    comparisons = [Comparison(**_known(one)) for one in data["comparisons"]]
-    if data["decision"] not in ("accept", "hold", "roll_back"):
-        raise DataError(f"unknown decision {data['decision']!r}.")
-    parts = {"arms": tuple(arms), "comparisons": tuple(comparisons)}
-    return Verdict(**{**data, **parts, "notes": tuple(data.get("notes", ()))})
+    found: Verdict = _typed(Verdict, json.loads(path.read_bytes()))
+    return found
 
 
-def _known(record: Mapping[str, object]) -> dict[str, Any]:
-    """JSON null is an unknown number, which is NaN everywhere else."""
-    return {key: math.nan if value is None else value for key, value in record.items()}
+def _typed(kind: Any, value: Any, name: str = "the verdict") -> Any:
+    """Build what a type asks for from plain JSON.
+
+    Raises:
+        DataError: a part is of another type, so that nothing later meets a word for a number.
+    """
+    if isinstance(kind, type) and is_dataclass(kind) and isinstance(value, dict):
+        hints = {key: hint for key, hint in get_type_hints(kind).items() if key in value}
+        return kind(**{key: _typed(hint, value[key], key) for key, hint in hints.items()})
+    if get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_typed(get_args(kind)[0], one, name) for one in value)
+    if get_origin(kind) is Literal and value in get_args(kind):
+        return value
+    if kind is float and value is None:
+        return math.nan  # JSON null is an unknown number
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, str) and type(value) is kind:
+        return value
+    raise DataError(f"{name} cannot be {str(value)[:40]!r}.")
 
 
 def _frame(path: Path, schema: Schema) -> pl.DataFrame:

@@ -80,18 +80,21 @@ def differences(run: RunFolder) -> Paired | None:
     tested, other = _means(run.results, TESTED), _means(run.results, others[0])
     both = tested.join(other.drop("source"), on="item", how="inner", suffix="_other")
     both = both.with_columns((pl.col("score") - pl.col("score_other")).alias("difference"))
-    both = both.drop_nulls("difference").filter(pl.col("difference").is_finite())
     both = both.rename({"value": "tested", "value_other": "other"})
     return Paired(others[0], both.sort(["difference", "item"], descending=[True, False]))
 
 
 def _means(results: pl.DataFrame, arm: str) -> pl.DataFrame:
-    """Mean over seeds. Sorted first: the sum of floats depends on their order."""
+    """Mean over seeds, of the items that each seed has a score for (those that the gate counts)."""
+    # Sorted first: the sum of floats depends on their order.
     one = results.filter(pl.col("arm") == arm).sort("item", "seed")
     means = one.group_by("item", maintain_order=True).agg(
-        pl.col("source").first(), pl.col("score").mean(), pl.col("value").mean()
+        pl.col("source").first(),
+        pl.col("score").mean(),
+        pl.col("value").mean(),
+        pl.col("score").is_finite().sum().alias("scored"),
     )
-    return means.sort("item")
+    return means.filter(pl.col("scored") == one["seed"].n_unique()).drop("scored").sort("item")
 
 
 def _histogram(values: NDArray[np.float64], against: str) -> Safe | None:

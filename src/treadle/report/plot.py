@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.report.markup import Child, Safe, Text, tag
-from treadle.report.numbers import count, fixed
+from treadle.report.numbers import count, figure, fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,15 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    places = 12 - math.floor(math.log10(step))
+    return [round(i * step, places) for i in range(first, last + 1)]
 
 
 def tick_words(values: Sequence[float]) -> list[str]:
     """Format the values of an axis with the decimals that they need, all alike."""
+    most = max(map(abs, values), default=0.0)
+    if 0 < most < 1e-4:
+        return [figure(v) for v in values]
     places = max((len(f"{v:.6f}".rstrip("0").partition(".")[2]) for v in values), default=0)
     return [count(v) if not v or abs(v) >= 1000 else fixed(v, places) for v in values]
 

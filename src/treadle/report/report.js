@@ -84,19 +84,20 @@
 
     // ---- controls ----
     function chips() {
-      const counts = new Map();
-      for (const row of data.rows) counts.set(row.status, (counts.get(row.status) || 0) + 1);
-      const chip = (status, words, number) => {
-        const button = make("button", "chip", make("span", "", words), make("small", "", count(number)));
+      const chip = (status, words, number, total) => {
+        const told = number < total ? `${count(number)} of ${count(total)}` : count(number);
+        const button = make("button", "chip", make("span", "", words), make("small", "", told));
         button.type = "button";
         button.setAttribute("aria-pressed", String(view.status === status));
         button.addEventListener("click", () => change({ status, reason: "" }));
         return button;
       };
-      const all = chip("", "all", data.rows.length);
-      const present = STATUSES.filter((status) => counts.has(status));
-      byId("row-status").replaceChildren(all,
-        ...present.map((status) => chip(status, WORDS[status], counts.get(status))));
+      const here = (status) => data.rows.filter((row) => row.status === status).length;
+      const totals = data.statuses;
+      const total = Object.values(totals).reduce((sum, number) => sum + number, 0);
+      const present = STATUSES.filter((status) => status in totals);
+      byId("row-status").replaceChildren(chip("", "all", data.rows.length, total),
+        ...present.map((status) => chip(status, WORDS[status], here(status), totals[status])));
     }
 
     function options(select, entries, current) {

@@ -63,35 +63,39 @@ def _comparisons(verdict: Verdict) -> list[Safe]:
     rows = [c for c in verdict.comparisons if number(c.effect) is not None]
     if not rows:
         return [absent("The verdict holds no comparison.")]
-    level = f"{100 * (1 - 2 * verdict.alpha):.3g}%"
+    alpha = verdict.alpha
     places = decimals([(c.high - c.low) / 2 for c in rows])
     return [
         tag("h3", "The tested arm minus each other arm"),
         explain(
             "Each point is the mean difference of the score, paired by evaluation item and training "
-            f"seed; the bar is its {level} interval. Entirely to the right of zero: the tested arm is "
-            "better. Across zero: this run cannot tell. "
+            f"seed; the bar is its {_level(alpha)} interval. Entirely to the right of zero: the "
+            "tested arm is better. Across zero: this run cannot tell. "
             "The reference (hollow) costs more and is no hurdle. An arrow: "
             "the interval lies beyond the edge."
         ),
-        _forest(rows, level, places),
-        _comparison_table(rows, level, places),
+        _forest(rows, alpha, places),
+        _comparison_table(rows, alpha, places),
     ]
 
 
-def verdict_of(comparison: Comparison) -> str:
-    """Name the class of an interval: wholly above zero, wholly below, or across.
+def _level(alpha: float) -> str:
+    return f"{100 * (1 - 2 * alpha):.3g}%"
+
+
+def verdict_of(comparison: Comparison, alpha: float) -> str:
+    """Name what a comparison has shown, by its p-values, as the gate decides.
 
     To lose against the reference is no failure: it was trained on far more.
     """
     if comparison.role == "reference":
         return "reference"
-    if comparison.low > 0:
+    if comparison.p_better <= alpha:
         return "better"
-    return "worse" if comparison.high < 0 else "unclear"
+    return "worse" if comparison.p_worse <= alpha else "unclear"
 
 
-def _forest(rows: Sequence[Comparison], level: str, places: int) -> Safe:
+def _forest(rows: Sequence[Comparison], alpha: float, places: int) -> Safe:
     top, step = 34, 40
     bottom = top + step * len(rows)
     near = [v for c in rows if c.role == "control" for v in (c.low, c.high, c.effect)]
@@ -103,19 +107,21 @@ def _forest(rows: Sequence[Comparison], level: str, places: int) -> Safe:
         plot.line(zero, top - 12, zero, bottom, "zero"),
         plot.text(220, 14, "← tested arm worse", "hint"),
         plot.text(690, 14, "tested arm better →", "hint", anchor="end"),
-        plot.text(712, 14, f"difference [{level} interval]", "hint"),
+        plot.text(712, 14, f"difference [{_level(alpha)} interval]", "hint"),
         plot.text(996, 14, "p (better)", "hint", anchor="end"),
     ]
     for i, one in enumerate(rows):
-        shapes += _forest_row(one, scale, top + step * i + step / 2, places)
+        shapes += _forest_row(one, alpha, scale, top + step * i + step / 2, places)
     title = (
         "Forest plot: the tested arm minus each other arm; the table below has the same numbers."
     )
     return plot.svg(WIDTH, bottom + 30, title, *shapes)
 
 
-def _forest_row(one: Comparison, scale: plot.Axis, y: float, places: int) -> list[Child]:
-    kind = verdict_of(one)
+def _forest_row(
+    one: Comparison, alpha: float, scale: plot.Axis, y: float, places: int
+) -> list[Child]:
+    kind = verdict_of(one, alpha)
     words = f"{signed(one.effect, places)} {interval(one.low, one.high, places)}"
     shapes: list[Child] = [
         plot.text(0, y - 1, f"− {one.against}", "name"),
@@ -128,12 +134,12 @@ def _forest_row(one: Comparison, scale: plot.Axis, y: float, places: int) -> lis
     return shapes
 
 
-def _comparison_table(rows: Sequence[Comparison], level: str, places: int) -> Safe:
+def _comparison_table(rows: Sequence[Comparison], alpha: float, places: int) -> Safe:
     columns = [
         Column("Tested arm minus"),
         Column("Role"),
         Column("Difference", True),
-        Column(f"{level} interval", True),
+        Column(f"{_level(alpha)} interval", True),
         Column("p (better)", True),
         Column("p (worse)", True),
         Column("Items", True),
@@ -147,23 +153,25 @@ def _comparison_table(rows: Sequence[Comparison], level: str, places: int) -> Sa
             table(
                 "Differences of the score (positive: the tested arm is better)",
                 columns,
-                [_comparison_row(one, places) for one in rows],
+                [_comparison_row(one, alpha, places) for one in rows],
             ),
             explain(
                 "p (better): how often chance alone would show a difference at least this good if "
-                "the arms were equal. SE items and SE seeds: the standard error that comes from the "
-                "choice of items, and from the training seed, each alone. Items of one cluster (one "
-                "source) are resampled together, because they succeed and fail together."
+                "the arms were equal. SE items: the standard error that comes from the choice of "
+                "items. SE seeds: that from training seeds and from the luck of single answers, "
+                "which show together as the spread of the seeds' means; with one seed neither can "
+                "be seen. Items of one cluster (one source) are resampled together, because they "
+                "succeed and fail together."
             ),
         ]
     )
 
 
-def _comparison_row(one: Comparison, places: int) -> tuple[Child, ...]:
+def _comparison_row(one: Comparison, alpha: float, places: int) -> tuple[Child, ...]:
     return (
         one.against,
         ROLE_WORDS[one.role],
-        tag("span", signed(one.effect, places), class_=f"is-{verdict_of(one)}"),
+        tag("span", signed(one.effect, places), class_=f"is-{verdict_of(one, alpha)}"),
         interval(one.low, one.high, places),
         probability(one.p_better),
         probability(one.p_worse),
@@ -182,12 +190,12 @@ def _arms(verdict: Verdict, better: str) -> list[Safe]:
     # Enough decimals to subtract two means by eye and arrive at the difference above.
     groups = (arms, verdict.comparisons)
     places = max(decimals((one.high - one.low) / 2 for one in group) for group in groups)
-    orientation = f" ({better})" if better else ""
+    orientation, level = f" ({better})" if better else "", _level(verdict.alpha)
     columns = [
         Column("Arm"),
         Column("Role"),
         Column("Mean", True),
-        Column("Interval", True),
+        Column(f"{level} interval", True),
         Column("Seeds", True),
         Column("Mean of each seed", True),
     ]
@@ -196,7 +204,7 @@ def _arms(verdict: Verdict, better: str) -> list[Safe]:
             arm.name,
             ROLE_WORDS[arm.role],
             fixed(arm.mean, places),
-            interval(arm.low, arm.high, places),
+            _interval_of(arm, places),
             count(len(arm.by_seed)),
             ", ".join(fixed(v, places) for v in arm.by_seed),
         )
@@ -205,16 +213,23 @@ def _arms(verdict: Verdict, better: str) -> list[Safe]:
     return [
         tag("h3", f"Each arm: {verdict.metric}{orientation}"),
         explain(
-            "The filled point is the mean over items and training seeds, the bar its interval, each "
-            "small ring one training seed. Arms may overlap here and still differ above: the "
-            "differences are paired item by item, which removes what items have in common."
+            "The filled point is the mean over items and training seeds, the bar its "
+            f"{level} interval, each small ring one training seed. An arm with one seed cannot show "
+            "the luck of training: its interval covers items only. Arms may overlap here and still "
+            "differ above: the differences are paired item by item, which removes what items have "
+            "in common."
         ),
-        _dots(arms, verdict.metric, better, places),
+        _dots(arms, verdict.metric, better, level, places),
         table(f"Mean {verdict.metric} of each arm{orientation}", columns, body),
     ]
 
 
-def _dots(arms: Sequence[Arm], metric: str, better: str, places: int) -> Safe:
+def _interval_of(arm: Arm, places: int) -> str:
+    told = interval(arm.low, arm.high, places)
+    return f"{told} items only" if len(arm.by_seed) == 1 else told
+
+
+def _dots(arms: Sequence[Arm], metric: str, better: str, level: str, places: int) -> Safe:
     top, step = 30, 40
     bottom = top + step * len(arms)
     close = ("tested", "control")
@@ -222,7 +237,7 @@ def _dots(arms: Sequence[Arm], metric: str, better: str, places: int) -> Safe:
     far = [(a.low, a.high, a.mean, *a.by_seed) for a in arms if a.role not in close]
     scale = plot.focus(near, far, 220, 690)
     shapes: list[Child] = [*plot.grid_x(scale, top - 6, bottom)]
-    shapes.append(plot.text(712, 14, "mean [interval]", "hint"))
+    shapes.append(plot.text(712, 14, f"mean [{level} interval]", "hint"))
     arrow = {"higher is better": "higher is better →", "lower is better": "← lower is better"}
     shapes.append(plot.text(220, 14, f"{metric}   {arrow.get(better, '')}".strip(), "hint"))
     for i, arm in enumerate(arms):
@@ -232,7 +247,7 @@ def _dots(arms: Sequence[Arm], metric: str, better: str, places: int) -> Safe:
 
 
 def _arm_row(arm: Arm, scale: plot.Axis, y: float, places: int) -> list[Child]:
-    words = f"{fixed(arm.mean, places)} {interval(arm.low, arm.high, places)}"
+    words = f"{fixed(arm.mean, places)} {_interval_of(arm, places)}"
     shapes: list[Child] = [
         plot.text(0, y - 1, arm.name, "name"),
         plot.text(0, y + 14, ROLE_WORDS[arm.role], "hint"),

@@ -15,9 +15,12 @@ from treadle.report.scores import verdict_of
 
 WORDS = {"accept": "Accept", "hold": "Hold", "roll_back": "Roll back"}
 MEANING = {
-    "accept": "The student trained on the selected rows takes the place of the incumbent.",
-    "hold": "Not decided: nothing is replaced. More items, seeds or rows could decide it.",
-    "roll_back": "The incumbent stays. What this round selected is not to be used.",
+    "accept": "These rows are worth training on. The verdict is about the mean of all seeds; "
+    "adapter/ holds one student, that of the first seed.",
+    "hold": "Not decided: more items, seeds or rows could decide it. adapter/ holds a student of "
+    "these rows all the same, that of the first seed.",
+    "roll_back": "What this round selected is not to be used, and neither is adapter/: it holds a "
+    "student of these rows, that of the first seed.",
 }
 UNDECIDED = "not decided"
 MAX_NAMES = 5
@@ -95,7 +98,7 @@ def _tiles(run: RunFolder) -> Safe | None:
     if verdict is not None:
         shown = [c for c in _headline(verdict) if number(c.effect) is not None]
         places = decimals([(c.high - c.low) / 2 for c in shown])
-        tiles += [_tile(f"against {c.against}", *_effect(c, places)) for c in shown]
+        tiles += [_tile(f"against {c.against}", *_effect(c, verdict.alpha, places)) for c in shown]
     if counts is not None and counts.selected is not None:
         whole = count(counts.rows if counts.rows is not None else counts.read)
         tiles.append(_tile("rows selected", count(counts.selected), f"of {whole}", ""))
@@ -113,8 +116,8 @@ def _headline(verdict: Verdict) -> list[Comparison]:
     return [c for c in verdict.comparisons if c.role in ("control", "incumbent")][:3]
 
 
-def _effect(one: Comparison, places: int) -> tuple[str, str, str]:
-    return signed(one.effect, places), interval(one.low, one.high, places), verdict_of(one)
+def _effect(one: Comparison, alpha: float, places: int) -> tuple[str, str, str]:
+    return signed(one.effect, places), interval(one.low, one.high, places), verdict_of(one, alpha)
 
 
 def _tile(title: str, value: str, note: str, kind: str) -> Safe:

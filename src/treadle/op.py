@@ -27,7 +27,7 @@ import inspect
 import json
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -69,21 +69,20 @@ class Op:
         """Check options against the factory's keywords and fill in defaults.
 
         Raises:
-            RecipeError: an unknown option (with the nearest name) or a value of the wrong type.
+            RecipeError: unknown options (with the nearest names) and values of the wrong type or
+                out of range; all of them at once.
         """
         place = where or f"{self.role}.{self.name}"
         given = dict(options or {})
-        for key in given:
-            if key not in self.parameters:
-                hint = nearest(key, self.parameters)
-                raise RecipeError(f"{place}: unknown option {key!r}.{hint}")
+        unknown = [key for key in given if key not in self.parameters]
+        wrong = [f"unknown option {k!r}.{nearest(str(k), self.parameters)}" for k in unknown]
+        known = {key: value for key, value in given.items() if key not in unknown}
         try:
-            checked = _schema(self.factory)(**given)
+            checked = _schema(self.factory)(**known)
         except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            option = ".".join(str(part) for part in first["loc"])
-            detail = f"{first['msg']}, got {first.get('input')!r}"
-            raise RecipeError(f"{place}: {option}: {detail}.") from error
+            raise RecipeError(f"{place}: {' '.join([*wrong, *_wrong(error)])}") from error
+        if wrong:
+            raise RecipeError(f"{place}: {' '.join(wrong)}")
         values = {name: getattr(checked, name) for name in self.parameters}
         return BoundOp(self, values)
 
@@ -113,7 +112,7 @@ class BoundOp:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of name, options and code (with all of treadle's code that it imports)."""
+        """Hash of name, options and code, with all code of treadle and of its own that it imports."""
         parts = [
             self.op.role,
             self.op.name,
@@ -122,6 +121,16 @@ class BoundOp:
         ]
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _wrong(error: pydantic.ValidationError) -> Iterator[str]:
+    """Say of each bad option what it should be."""
+    for one in error.errors():
+        given = one["input"]
+        got = "" if one["type"] == "missing" else f", got {given!r}"
+        is_share = one.get("ctx") == {"le": 1.0} and isinstance(given, int | float)
+        hint = f" Did you mean {given / 100:g}?" if is_share and given <= 100 else ""
+        yield f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}{got}.{hint}"
 
 
 @cache

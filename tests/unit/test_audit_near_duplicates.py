@@ -368,6 +368,21 @@ def test_options_out_of_range_are_refused_before_anything_runs(options: dict[str
         registry.get("audit", "near_duplicates").bind(options)
 
 
+def test_all_bad_options_are_told_at_once_and_a_percentage_is_guessed() -> None:
+    with pytest.raises(RecipeError) as caught:
+        registry.get("audit", "near_duplicates").bind(
+            {"threshold": 80, "shingle": 0, "leader": 3, "leaders": "many"}
+        )
+    message = str(caught.value)
+    for part in (
+        "unknown option 'leader'. Did you mean 'leaders'?",
+        "threshold: Input should be less than or equal to 1, got 80. Did you mean 0.8?",
+        "shingle: Input should be greater than or equal to 1, got 0.",
+        "leaders: Input should be a valid integer",
+    ):
+        assert part in message
+
+
 def test_it_is_registered_as_an_audit_with_its_options() -> None:
     bound = registry.get("audit", "near_duplicates").bind({"threshold": 0.7})
     assert bound.options["threshold"] == 0.7

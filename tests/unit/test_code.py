@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from treadle import op
 from treadle.machinery import code
 
 
@@ -41,16 +42,74 @@ def test_a_change_in_an_imported_file_changes_the_hash(tmp_path, monkeypatch, im
     assert code.code_hash("treadle.scratch.high") != before
 
 
+PLUGIN = """
+from treadle.op import measure
+import {helper}
+
+@measure(reference="none", cost="none")
+def {name}():
+    return None
+"""
+
+
+def fingerprint(path: Path, name: str) -> str:
+    code.code_hash.cache_clear()
+    op.load_plugin(path)
+    return op.get("measure", name).bind().fingerprint
+
+
+@pytest.mark.parametrize("helper", ["near_helper", "near_package.inside"])
+def test_a_plugin_s_fingerprint_covers_the_files_beside_it(tmp_path, monkeypatch, helper) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path.joinpath(*helper.split(".")).with_suffix(".py")
+    file.parent.mkdir(exist_ok=True)
+    deeper = tmp_path / "deeper_helper.py"
+    deeper.write_text("K = 1")
+    file.write_text("from deeper_helper import K")
+    name = f"with_{helper.replace('.', '_')}"
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(PLUGIN.format(helper=helper, name=name))
+    first = fingerprint(plugin, name)
+    (tmp_path / "unrelated.py").write_text("K = 1")
+    assert fingerprint(plugin, name) == first
+    deeper.write_text("K = 2")
+    second = fingerprint(plugin, name)
+    file.write_text("from deeper_helper import K; L = 3")
+    assert len({first, second, fingerprint(plugin, name)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "importing"),
+    [
+        ("scratch_one", "from . import low"),
+        ("scratch_two", "from .low import value"),
+        ("scratch_three", "from ..low import value"),
+    ],
+)
+def test_relative_imports_within_a_package_are_followed(
+    tmp_path, monkeypatch, name, importing
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / name
+    inner = package / "inner"
+    inner.mkdir(parents=True)
+    low = (package if ".." in importing else inner) / "low.py"
+    for file in (package / "__init__.py", inner / "__init__.py"):
+        file.write_text("")
+    (inner / "high.py").write_text(f"def late():\n    {importing}\n    import numpy.linalg")
+    hashes = set()
+    for value in (1, 2):
+        low.write_text(f"value = {value}")
+        code.code_hash.cache_clear()
+        hashes.add(code.code_hash(f"{name}.inner.high"))
+    assert len(hashes) == 2
+    assert not any(one.startswith("numpy") for one in code.sources(f"{name}.inner.high"))
+
+
 @pytest.mark.parametrize("module", ["scripted", "hashed", "local", "minilm"])
 def test_a_model_s_fingerprint_covers_all_code_that_makes_its_numbers(module) -> None:
     pytest.importorskip("torch")
-    seen = set()
-    waiting = [f"treadle.models.{module}"]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen:
-            seen.add(name)
-            waiting += [n for n in code._own_imports(code._source(name)) if code._source(n)]
+    seen = {name for name, source in code.sources(f"treadle.models.{module}").items() if source}
     expected = {
         "scripted": {"treadle.models.ngrams", "treadle.data.template"},
         "hashed": set(),

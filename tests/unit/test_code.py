@@ -1,5 +1,6 @@
 """Code hashes: what a cached result depends on besides its inputs."""
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -118,3 +119,27 @@ def test_a_model_s_fingerprint_covers_all_code_that_makes_its_numbers(module) ->
         "minilm": {"treadle.models.batching", "treadle.models.weights"},
     }  # fmt: skip
     assert expected[module] <= seen
+
+
+def test_an_edit_in_the_plumbing_measures_nothing_again() -> None:
+    names = set(code.sources("treadle.measure.ifd"))
+    assert names >= {"treadle.measure.ifd"}
+    assert not [name for name in names if f"{name}.".startswith(code.PREFIXES)]
+    assert "treadle.machinery.store" in code.sources("treadle.machinery.store"), "asked for itself"
+
+
+def test_a_task_done_by_other_code_is_another_task(tmp_path, monkeypatch) -> None:
+    from treadle.machinery.engine import Stage, Task
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ids = set()
+    for text in ("return 1", "return 1", "return 2"):
+        (tmp_path / "some_work.py").write_text(
+            f"def work(blobs, options, resources):\n    {text}\n"
+        )
+        monkeypatch.delitem(sys.modules, "some_work", raising=False)
+        code.file_hash.cache_clear()
+        importlib.invalidate_caches()
+        work = importlib.import_module("some_work").work
+        ids.add(Stage("s", work, [], "print").task_id(Task(("blob",))))
+    assert len(ids) == 2

@@ -4,7 +4,8 @@
 
 Own are the files of treadle and of the module's package; for a module that stands alone (a plugin),
 those beside it. Not here: versions of installed packages. Comments count too: a harmless edit
-measures again, which is better than a stale number.
+measures again, which is better than a stale number; but not one in the plumbing that only hands
+rows over and keeps results.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+PLUMBING = ("treadle.op", "treadle.context", "treadle.errors", "treadle.machinery")
+PREFIXES = tuple(f"{name}." for name in PLUMBING)
+
 
 @cache
 def code_hash(module: str) -> str:
@@ -26,6 +30,13 @@ def code_hash(module: str) -> str:
     for name, source in sorted(sources(module).items()):
         digest.update(f"{name}:{len(source)}:".encode() + source)
     return digest.hexdigest()[:32]
+
+
+@cache
+def file_hash(module: str) -> str:
+    """Hash the file of a module alone."""
+    file = _file(module)
+    return hashlib.sha256(file.read_bytes() if file else b"").hexdigest()[:32]
 
 
 def sources(module: str) -> dict[str, bytes]:
@@ -38,7 +49,7 @@ def sources(module: str) -> dict[str, bytes]:
     folder = _home(module)
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in seen or (name != module and f"{name}.".startswith(PREFIXES)):
             continue
         is_known = name == module or f"{name}.".startswith("treadle.")
         file = _file(name) if is_known else _file_in(folder, name)

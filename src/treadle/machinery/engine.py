@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from treadle.errors import StoreError
+from treadle.machinery.code import file_hash
 from treadle.machinery.ledger import COUNTS, Ledger
 from treadle.machinery.store import Store
 
@@ -52,7 +53,8 @@ class Stage:
     """Tasks that run one function.
 
     `work` is a module-level function of (input blobs, options, resources), so that a remote worker
-    can find it by name; `options` are plain JSON; `fingerprint` covers code, op and model.
+    can find it by name; `options` are plain JSON; `fingerprint` covers op and model, and the id
+    covers the file of `work` too.
     `resources` (loaded models) are not part of the id.
     """
 
@@ -71,7 +73,7 @@ class Stage:
         """Hash of everything that the result depends on."""
         parts = [
             self.name,
-            f"{self.work.__module__}:{self.work.__qualname__}",
+            f"{self.work.__module__}:{self.work.__qualname__}:{file_hash(self.work.__module__)}",
             self.fingerprint,
             dict(self.options),
             list(task.inputs),

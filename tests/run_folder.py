@@ -308,10 +308,14 @@ def _counts(
         "rows": len(pool),
         "dropped": dropped,
         "left_after_audit": len(pool) - findings.height,
+        "failed": {},
         "left": {reason: left.count(reason) for reason in sorted(set(left))},
         "selected": selected,
     }
     (folder / "counts.json").write_text(json.dumps(counts, indent=1), encoding="utf-8")
+    minutes = {"audit": 0.01, "measure": 0.5, "train": 3.0, "evaluate": 1.25}
+    expected = {"minutes": minutes, "low": 3.0, "high": 8.0}
+    (folder / "estimate.json").write_text(json.dumps(expected), encoding="utf-8")
 
 
 def _quarantine(folder: Path, evil: Hostile) -> None:

@@ -215,7 +215,7 @@ def test_an_interval_off_the_scale_becomes_an_arrow_and_does_not_squash_the_othe
 
 def test_every_sum_over_the_rows_is_checked_and_holds(folder: Path, page: str) -> None:
     checks = sums(read_run(folder))
-    assert len(checks) == 6
+    assert len(checks) == 7
     assert all(check.holds for check in checks)
     assert "Every sum adds up" in page
 
@@ -238,13 +238,21 @@ def test_rows_that_a_measure_failed_on_are_neither_lost_nor_counted_twice(copy: 
     counts = json.loads((copy / "counts.json").read_text())
     reason = selection.filter((pl.col("arm") == "selected") & (pl.col("id") == gone))["reason"][0]
     counts["left"][reason] -= 1
-    counts["quarantined"] += 1
+    counts["failed"] = {"measure.ifd": 1}
     (copy / "counts.json").write_text(json.dumps(counts))
     assert all(check.holds for check in sums(read_run(copy)))
     page = write_report(copy).read_text(encoding="utf-8")
-    assert "quarantined: a measure failed" in page
+    assert "failed: measure.ifd" in page
     (row,) = (row for row in embedded(page)["rows"] if row["id"] == gone)
     assert row["status"] == "failed"
+
+
+def test_what_was_expected_stands_beside_what_it_took(folder: Path, page: str) -> None:
+    costs = read_run(folder).costs
+    took = sum(cost.seconds for cost in costs or ())
+    assert "Expected when the run began" in page
+    assert "3 min 00 s to 8 min 00 s" in page
+    assert f"it took {duration(took)}" in page
 
 
 def test_every_row_is_embedded_once_with_its_status(folder: Path, page: str) -> None:

@@ -40,6 +40,7 @@ def costs(run: RunFolder) -> Section:
     tasks, seconds, _, tokens = _sums(run.costs)
     total = ("all stages", count(tasks), None, count(tokens), duration(seconds), "100%", None)
     body.append(tuple(tag("strong", cell) if cell is not None else None for cell in total))
+    expected = _expected(run, whole)
     words = explain(
         "Times are sums over tasks as they ran; work that an earlier run had already done costs "
         "nothing here. Tokens are those that a model read or wrote. Times and costs are not part of "
@@ -49,7 +50,35 @@ def costs(run: RunFolder) -> Section:
         "costs",
         title,
         short,
-        join([_ratio(run, run.costs), table("Cost by stage, in order", columns, body), words]),
+        join(
+            [
+                _ratio(run, run.costs),
+                expected,
+                table("Cost by stage, in order", columns, body),
+                words,
+            ]
+        ),
+    )
+
+
+def _expected(run: RunFolder, whole: float) -> Safe | None:
+    """Say what the run was expected to take when it began, beside what it took."""
+    if run.expected is None:
+        return None
+    span = f"{duration(60 * run.expected.low)} to {duration(60 * run.expected.high)}"
+    took: dict[str, float] = {}
+    for cost in run.costs or ():
+        part = part_of(cost.stage, run)
+        took[part] = took.get(part, 0.0) + cost.seconds
+    parts = ", ".join(
+        f"{name} {duration(60 * minutes)} ({duration(took.get(name, 0.0))})"
+        for name, minutes in run.expected.minutes.items()
+    )
+    return tag(
+        "p",
+        "Expected when the run began: ",
+        tag("strong", span),
+        f"; it took {duration(whole)}. By part, with what it took in brackets: {parts}.",
     )
 
 

@@ -78,18 +78,6 @@ def _so_far(run: RunFolder) -> Safe:
     return absent(f"Not counted yet: counts.json is written with the selection.{found}")
 
 
-def quarantined(run: RunFolder) -> tuple[int | None, int | None]:
-    """Split the quarantined rows: lines that are no rows, and rows that a measure failed on.
-
-    The run counts them together. The lines are those of quarantine.jsonl.
-    """
-    total = run.counts.quarantined if run.counts is not None else None
-    if total is None or run.quarantine is None:
-        return total, None
-    lines = min(total, run.quarantine.height)
-    return lines, total - lines
-
-
 def _steps(run: RunFolder, counts: Counts) -> list[Step]:
     """List levels and losses in order, as far as the run has come."""
     steps: list[Step] = []
@@ -108,15 +96,15 @@ def _steps(run: RunFolder, counts: Counts) -> list[Step]:
             steps.append(Step(name, rows, False, max(left, 0), kind, target))
 
     level("read from the files", counts.read)
-    unread, failed = quarantined(run)
-    loss("quarantined: not a row", unread, "lost", link("quarantined"))
+    loss("quarantined: not a row", counts.quarantined, "lost", link("quarantined"))
     loss("merged: equal content", counts.merged, "lost")
     loss("held out for evaluation", counts.held_out, "idle")
     level("different rows", counts.rows)
     for reason, rows in by_size(counts.dropped):
         loss(f"dropped: {reason or 'other reasons'}", rows, "lost", link("dropped", reason))
     level("left after the audit", counts.left_after_audit)
-    loss("quarantined: a measure failed", failed, "lost", link("failed"))
+    for name, rows in by_size(counts.failed):
+        loss(f"failed: {name or 'other measures'}", rows, "lost", link("failed"))
     for reason, rows in by_size(counts.left):
         loss(f"not chosen: {reason or 'other reasons'}", rows, "idle", link("left", reason))
     level("selected", counts.selected, link("selected"))
@@ -155,6 +143,7 @@ def _strip(counts: Counts, whole: int) -> Safe | None:
         ("dropped", sum((counts.dropped or {}).values()), "lost"),
         ("merged", counts.merged, "merged"),
         ("held out for evaluation", counts.held_out, "held"),
+        ("failed", sum((counts.failed or {}).values()), "lost"),
         ("quarantined", counts.quarantined, "quarantined"),
     ]
     parts = [(name, rows, kind) for name, rows, kind in ends if rows]
@@ -189,15 +178,17 @@ def sums(run: RunFolder) -> list[Sum]:
         return []
     dropped = None if counts.dropped is None else sum(counts.dropped.values())
     left = None if counts.left is None else sum(counts.left.values())
-    unread, failed = quarantined(run)
+    failed = None if counts.failed is None else sum(counts.failed.values())
+    unread = None if run.quarantine is None else run.quarantine.height
     held_out = counts.held_out or 0
     in_pool = None if run.pool is None else len(run.pool)
     found = None if run.findings is None else run.findings["id"].n_unique()
     named = "merged + held out + different rows" if held_out else "merged + different rows"
-    ways = _add(counts.quarantined, counts.merged, held_out, dropped, left, counts.selected)
-    parts = _add(unread, counts.merged, held_out, counts.rows)
+    seen = _add(counts.quarantined, counts.merged, held_out)
+    ways = _add(seen, dropped, failed, left, counts.selected)
+    parts = _add(seen, counts.rows)
     audited = _add(dropped, counts.left_after_audit)
-    ended = _add(counts.selected, left, failed or 0)
+    ended = _add(counts.selected, left, failed)
     checks = [
         (f"read = quarantined + {named}", counts.read, parts),
         ("different rows = dropped + left after the audit", counts.rows, audited),
@@ -205,6 +196,7 @@ def sums(run: RunFolder) -> list[Sum]:
         ("read = all the ways in which a row can end", counts.read, ways),
         ("different and held-out rows = rows in pool/", _add(counts.rows, held_out), in_pool),
         ("dropped = rows named in findings.parquet", dropped, found),
+        ("quarantined = lines of quarantine.jsonl", counts.quarantined, unread),
     ]
     return [Sum(words, a, b) for words, a, b in checks if a is not None and b is not None]
 

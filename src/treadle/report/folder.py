@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from treadle.data.pool import Pool, load_pool
 from treadle.data.selection import FINDING_SCHEMA
 from treadle.data.verdict import RESULT_SCHEMA, Verdict
 from treadle.errors import DataError, TreadleError
-from treadle.machinery.ledger import Ledger
+from treadle.machinery.ledger import read_costs
 
 FINDINGS = {"id": pl.String, "op": pl.String} | FINDING_SCHEMA
 SELECTION = {"arm": pl.String, "id": pl.String, "rank": pl.Int64, "reason": pl.String}
@@ -52,6 +51,7 @@ class Counts:
     dropped: Mapping[str, int] | None
     left_after_audit: int | None
     selected: int | None
+    failed: Mapping[str, int] | None
     left: Mapping[str, int] | None
 
 
@@ -64,6 +64,15 @@ class StageCost:
     seconds: float
     rows: int
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the run was expected to take, said when it began: minutes by part of the wheel."""
+
+    minutes: Mapping[str, float]
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,7 @@ class RunFolder:
     replies: pl.DataFrame | None
     quarantine: pl.DataFrame | None
     costs: tuple[StageCost, ...] | None
+    expected: Expected | None
     problems: tuple[str, ...]
 
     @property
@@ -115,6 +125,7 @@ def read_run(path: Path) -> RunFolder:
         replies=part("replies.parquet", lambda p: _frame(p, REPLIES)),
         quarantine=part("quarantine.jsonl", _quarantine),
         costs=part("ledger.sqlite", _costs),
+        expected=part("estimate.json", _expected),
         problems=tuple(problems),
     )
     known = (getattr(run, f.name) for f in fields(run) if f.name not in ("path", "figures"))
@@ -172,7 +183,12 @@ def _counts(path: Path) -> Counts:
 
     names = ("read", "quarantined", "merged", "held_out", "rows", "left_after_audit", "selected")
     numbers = {name: whole(name) for name in names}
-    return Counts(**numbers, dropped=by_reason("dropped"), left=by_reason("left"))
+    return Counts(
+        **numbers,
+        dropped=by_reason("dropped"),
+        failed=by_reason("failed"),
+        left=by_reason("left"),
+    )
 
 
 def _verdict(path: Path) -> Verdict:
@@ -218,21 +234,13 @@ def _quarantine(path: Path) -> pl.DataFrame:
 
 
 def _costs(path: Path) -> tuple[StageCost, ...]:
-    # Opening a ledger writes a session into it, so a report reads a copy. SQLite's own backup also
-    # takes along what a write-ahead log holds.
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "ledger.sqlite"
-        source, target = (
-            sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True),
-            sqlite3.connect(copy),
-        )
-        try:
-            source.backup(target)
-        finally:
-            target.close()
-            source.close()
-        ledger = Ledger(copy)
-        try:
-            return tuple(StageCost(**row) for row in ledger.costs())
-        finally:
-            ledger.close()
+    return tuple(StageCost(**row) for row in read_costs(path))
+
+
+def _expected(path: Path) -> Expected:
+    data = json.loads(path.read_bytes())
+    try:
+        minutes = {str(name): float(value) for name, value in data["minutes"].items()}
+        return Expected(minutes, float(data["low"]), float(data["high"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"holds no minutes ({error!r}).") from error

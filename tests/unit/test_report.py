@@ -252,7 +252,7 @@ def test_what_was_expected_stands_beside_what_it_took(folder: Path, page: str) -
     took = sum(cost.seconds for cost in costs or ())
     assert "Expected when the run began" in page
     assert "3 min 00 s to 8 min 00 s" in page
-    assert f"it took {duration(took)}" in page
+    assert f"it took {numbers.duration(took)}" in page
 
 
 def test_every_row_is_embedded_once_with_its_status(folder: Path, page: str) -> None:

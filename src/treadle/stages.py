@@ -28,15 +28,13 @@ from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.progress import Observer, watched
-from treadle.flywheel.recipe import ALWAYS_AUDITED
+from treadle.flywheel.recipe import AUDITED, short_form
 from treadle.machinery.disk import explained
 from treadle.machinery.folders import pack
 from treadle.workshop import STORE, Workshop, open_workshop
 
 Rows = Pool | str | Path
-AUDITS: Mapping[str, Mapping[str, Any]] = {
-    name: {} for name in (*ALWAYS_AUDITED, "near_duplicates")
-}
+AUDITS: Mapping[str, Mapping[str, Any]] = {name: {} for name in AUDITED}
 """The audits that are run unless others are named, with their options."""
 
 
@@ -132,9 +130,8 @@ def select_rows(
     Rows on which a measure failed are left out, with the error as their reason.
     """
     budget = Budget.parse(keep, where="keep")
-    if method is None and "by" in options:
-        method = "score_then_diverse" if "diverse" in options else "top"
-    bound = registry.get("select", method or options.pop("diverse", "random")).bind(options)
+    name, own = short_form({**options, "method": method} if method else options)
+    bound = registry.get("select", name).bind(own)
     needs = list(dict.fromkeys(["length", *bound.needs]))
     with _workshop(progress, model, embedder, seed) as shop:
         found = measure_pool(_pool(rows), needs, {}, shop.context)

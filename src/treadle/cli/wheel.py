@@ -158,18 +158,17 @@ def run(
 
 
 def _show_verdict(verdict: dict[str, object]) -> None:
-    decision = str(verdict["decision"])
-    colour = COLOURS[decision]
-    show.out.print(
-        f"\n[bold {colour}]{decision.replace('_', ' ').upper()}[/]  {escape(str(verdict['sentence']))}\n"
-    )
+    colour = COLOURS[str(verdict["decision"])]
+    word, _, rest = str(verdict["sentence"]).partition(":")
+    show.out.print(f"\n[bold {colour}]{word.upper()}[/]:{escape(rest)}\n")
     comparisons = verdict["comparisons"]
     assert isinstance(comparisons, list)
     rows = [
-        (c["against"], c["role"], c["effect"], f"{c['low']:.4g} … {c['high']:.4g}", c["p_better"])
+        (c["against"], c["role"], c["effect"], f"{c['low']:.4g} … {c['high']:.4g}",
+         c["p_better"], c["p_worse"])
         for c in comparisons
-    ]
-    show.table(("against", "as", "gain", "interval", "p"), rows)
+    ]  # fmt: skip
+    show.table(("against", "as", "gain", "interval", "p better", "p worse"), rows)
 
 
 def runs(

@@ -27,11 +27,13 @@ from treadle import op as registry
 from treadle.data.formats.sources import expand
 from treadle.data.selection import Budget
 from treadle.errors import DataError, RecipeError, nearest
-from treadle.flywheel.yaml_lines import Document, parse
+from treadle.flywheel.yaml_lines import Document, parse, setting
 from treadle.machinery.ledger import Limits
 from treadle.models import EMBEDDERS, STUDENTS
 
 ALWAYS_AUDITED: tuple[str, ...] = ("profile", "exact_duplicates", "contamination")
+AUDITED = (*ALWAYS_AUDITED, "near_duplicates")
+"""What is audited where nobody says otherwise."""
 
 
 class _Section(pydantic.BaseModel):
@@ -183,19 +185,23 @@ def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: is not UTF-8 text.") from error
     document = parse(text, path.name)
     for override in overrides:
-        document = _override(document, override)
+        key, value = setting(override)
+        document = document.with_value(tuple(key.split(".")), value, f"--set {override}")
     return check_recipe(document, name=path.stem, folder=path.resolve().parent)
 
 
-def _override(document: Document, text: str) -> Document:
-    key, separator, value = text.partition("=")
-    if not separator or not key.strip():
-        raise RecipeError(f"--set {text}: write it as key=value, for example select.keep=10%.")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {text}: the value is not valid YAML.") from error
-    return document.with_value(tuple(key.strip().split(".")), parsed, f"--set {text}")
+def short_form(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the selector that a recipe's `select` names, and its own options.
+
+    `by` alone is `top`, `by` with `diverse` is `score_then_diverse`, `diverse` alone names the
+    selector, and nothing is `random`; `method` names any.
+    """
+    rest = dict(options)
+    if "method" in rest:
+        return str(rest.pop("method")), rest
+    if "by" in rest:
+        return ("score_then_diverse" if "diverse" in rest else "top"), rest
+    return str(rest.pop("diverse", "random")), rest
 
 
 def check_recipe(document: Document, *, name: str, folder: Path) -> Recipe:
@@ -314,10 +320,8 @@ class _Checker:
 
     def audits(self) -> dict[str, registry.BoundOp]:
         raw = self.mapping("audit") or {}
-        chosen: dict[str, Any] = dict.fromkeys(ALWAYS_AUDITED)
-        if "audit" not in self.document.data:
-            chosen["near_duplicates"] = None
-        chosen.update(raw)
+        names = ALWAYS_AUDITED if "audit" in self.document.data else AUDITED
+        chosen: dict[str, Any] = {**dict.fromkeys(names), **raw}
         bound = {
             str(name): self.bind("audit", str(name), options, "audit", str(name))
             for name, options in chosen.items()
@@ -339,12 +343,8 @@ class _Checker:
             keep = Budget.parse(raw.pop("keep", "30%"))
         except RecipeError as error:
             self.fail(("select", "keep"), str(error))
-        method = raw.pop("method", None)
-        if method is None and "by" in raw:
-            method = "score_then_diverse" if "diverse" in raw else "top"
-        elif method is None:
-            method = raw.pop("diverse", "random")
-        return self.bind("select", str(method), raw, "select"), keep
+        method, options = short_form(raw)
+        return self.bind("select", method, options, "select"), keep
 
     def method(self, name: registry.Role, default: str) -> Any:
         raw = self.mapping(name)

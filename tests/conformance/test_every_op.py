@@ -107,7 +107,7 @@ def test_a_measure_gives_one_value_a_row_and_never_a_nan(
     rows = {"empty": 0, "one row": 1, "ordinary": 40}.get(kind)
     pool = Pool.of(poison_rows() if rows is None else ordinary_rows(rows))
     found = measure_pool(pool, ["length", op.name], {}, context)
-    assert found.quarantined.height == 0, found.quarantined.to_dicts()
+    assert found.failed.height == 0, found.failed.to_dicts()
     assert sorted(found.frame["id"]) == pool.ids
     if pool.ids:
         assert op.name in found.frame.columns
@@ -295,8 +295,8 @@ def test_a_measure_that_fails_on_a_row_leaves_all_others_byte_identical(
                for i in range(3)]  # fmt: skip
         clean = measure_pool(Pool.of(ordinary_rows(50)), ["brittle"], {}, context)
         mixed = measure_pool(Pool.of([*ordinary_rows(50), *bad]), ["brittle"], {}, context)
-        assert sorted(mixed.quarantined["id"]) == sorted(row.id for row in bad)
-        assert mixed.quarantined["reason"].unique().to_list() == ["ValueError: z!"]
+        assert sorted(mixed.failed["id"]) == sorted(row.id for row in bad)
+        assert mixed.failed["reason"].unique().to_list() == ["ValueError: z!"]
         kept = mixed.frame.filter(pl.col("brittle").is_not_null())
         assert to_parquet(kept) == to_parquet(clean.frame)
         shard = to_parquet(Pool.of([*ordinary_rows(50), *bad]).frame)

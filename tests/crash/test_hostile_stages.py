@@ -74,7 +74,7 @@ def wheel(engine: Engine) -> list[str]:
         findings.rows,
         pairs.edges,
         features.frame,
-        features.quarantined,
+        features.failed,
         chosen.chosen,
         chosen.left,
     ]

@@ -114,7 +114,7 @@ def measure_pool(
     for values in own:
         frame = frame.join(values, on="id", how="left")
     for name in needs:
-        if name not in frame.columns:
+        if shards and name not in frame.columns:
             owner = owner_of(name, outputs)
             made = [c for c in frame.columns if owner_of(c, [owner]) == owner]
             raise RecipeError(

@@ -262,7 +262,7 @@ def test_files_lines_and_columns_are_not_part_of_cached_work(tmp_path: Path) -> 
 
 
 def test_a_larger_sample_of_rows_measures_the_new_ones_only(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path, rows=900)
+    recipe = write_turn(tmp_path, rows=540)
     first = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as pool:
         pool.write(json.dumps({"id": "new", "prompt": "one more?", "completion": "yes"}) + "\n")

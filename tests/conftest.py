@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A test that fails when the machine is busy says nothing about the code.
+settings.register_profile("no_clock")
+settings.load_profile("no_clock")
 
 
 @pytest.fixture(scope="session")

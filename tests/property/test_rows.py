@@ -15,7 +15,7 @@ from treadle.data.pool import Pool
 from treadle.data.row import Message, Origin, Row, frame_of, to_frame
 from treadle.errors import DataError
 
-QUICK = settings(max_examples=40, deadline=None)
+QUICK = settings(max_examples=40)
 NASTY = ("", " ", "a\u2028b\u2029c\x85d", "\x00", "\u202e\u200b", "a\u0301" * 9, "a\r\nb\rc\n", "\ufeff",
          '[{"role": "user", "content": "x"}]', "\n\nHuman: a\n\nAssistant: b", '","', "=1+1", "<|im_end|>",
          "{answer} %s ${x}", "null", "\x1c\x1d\x1e\x0b\x0c", "\U0001f469\u200d\U0001f680", "\uffff")  # fmt: skip
@@ -84,7 +84,7 @@ def as_csv(extra: dict[str, object]) -> dict[str, object]:
     return {k: v for k, v in cells.items() if v}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(LAYOUTS),
     st.sampled_from([".jsonl", ".json", ".csv", ".parquet", ""]),
@@ -152,7 +152,7 @@ def pair_record(text: str) -> dict[str, object]:
     return {"prompt": "a", "completion": text, "tag": {"of": [{"x": 1}]}}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from([turns_record, pair_record]),
     st.sampled_from([",\n", ",", ",\n    "]),

@@ -36,7 +36,7 @@ def obvious(points: NDArray[np.float32], count: int, tokens: list[int], limit: f
     return chosen
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_it_takes_the_rows_that_the_obvious_loop_takes_ties_and_copies_included(
     data: st.DataObject,

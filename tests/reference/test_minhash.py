@@ -129,7 +129,6 @@ def test_a_signature_is_the_least_hash_under_each_permutation() -> None:
 groups_of_numbers = st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(groups_of_numbers, st.data())
 def test_overlap_is_the_exact_intersection_and_union(
     groups: list[set[int]], data: st.DataObject
@@ -152,7 +151,6 @@ def test_overlap_counts_the_largest_hash_and_sets_of_very_different_size() -> No
     assert union.tolist() == [2, 1, 70_001, 70_000]
 
 
-@settings(deadline=None)
 @given(groups_of_numbers)
 def test_sets_have_equal_hashes_only_if_they_are_equal(groups: list[set[int]]) -> None:
     hashes = set_hashes(sets_of(groups)).tolist()
@@ -181,7 +179,7 @@ def naive_pairs(rows: list[tuple[int, int, int]]) -> set[tuple[int, int]]:
     return found
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sets(st.tuples(st.integers(0, 4), st.integers(0, 25)), max_size=60), st.integers(1, 26))
 def test_uncrowded_buckets_give_all_pairs_of_different_sets(
     places: set[tuple[int, int]], kinds: int
@@ -195,7 +193,6 @@ def test_uncrowded_buckets_give_all_pairs_of_different_sets(
     assert found.left_out == 0
 
 
-@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 10))
 def test_a_crowded_bucket_compares_with_its_leaders_and_counts_the_rest(
     size: int, leaders: int

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -221,7 +221,6 @@ def test_an_empty_pool_and_poisonous_texts_are_no_trouble() -> None:
 some_texts = st.lists(st.sampled_from([*WORDS[:3], "x"]), max_size=20).map(" ".join)
 
 
-@settings(deadline=None)
 @given(st.lists(st.builds(chat, some_texts, some_texts), max_size=8), st.randoms())
 def test_the_order_of_rows_changes_nothing(rows: list[Row], random: Random) -> None:
     sealed = SealedIndex.build({"set": Pool.of(rows[:3])}, ngram=3)

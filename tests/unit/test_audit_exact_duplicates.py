@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -99,7 +99,6 @@ some_rows = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(some_rows, st.randoms(use_true_random=False))
 def test_one_row_of_each_group_stays_whatever_the_order(rows: list[Row], random: Random) -> None:
     found = find(*rows)

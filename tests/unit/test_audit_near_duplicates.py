@@ -115,7 +115,7 @@ some_words = st.lists(st.sampled_from(list("abcdefg")), max_size=14)
 some_rows = st.lists(some_words.map(row_of), max_size=14)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(some_rows, st.sampled_from([0.5, 0.7, 0.8, 1.0]), st.integers(1, 3))
 def test_every_dropped_row_names_a_kept_one_with_the_exact_similarity(
     rows: list[Row], threshold: float, size: int
@@ -125,7 +125,7 @@ def test_every_dropped_row_names_a_kept_one_with_the_exact_similarity(
     check(pool, found, threshold, size)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(some_rows, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(rows: list[Row], random: Random) -> None:
     found = FIND(Pool.of(rows), Context())

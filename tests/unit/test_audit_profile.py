@@ -4,7 +4,7 @@ import json
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.audit.profile import profile
@@ -113,7 +113,6 @@ def test_any_pool_gives_figures_that_json_can_hold(rows: list[Row]) -> None:
 some_texts = st.lists(st.sampled_from(["a", "b", "?"]), max_size=6).map(" ".join)
 
 
-@settings(deadline=None)
 @given(st.lists(st.builds(chat, some_texts, some_texts), max_size=10), st.randoms())
 def test_the_order_of_rows_changes_nothing(rows: list[Row], random: Random) -> None:
     seen = figures(*rows)

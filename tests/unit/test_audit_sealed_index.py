@@ -29,7 +29,6 @@ some_texts = st.lists(st.sampled_from(["ab", "cd", "ef"]), max_size=8).map(" ".j
 some_rows = st.lists(st.builds(chat, some_texts, some_texts), max_size=6)
 
 
-@settings(deadline=None)
 @given(some_rows, some_rows)
 def test_the_index_depends_on_the_items_alone(first: list[Row], second: list[Row]) -> None:
     index = SealedIndex.build({"b": Pool.of(first), "a": Pool.of(second)}, ngram=3)
@@ -77,7 +76,7 @@ def naive_hits(
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(some_rows, some_rows, st.integers(1, 4), st.integers(1, 4))
 def test_ngram_hits_are_those_of_sets_of_words(
     rows: list[Row], items: list[Row], n: int, most: int
@@ -99,7 +98,7 @@ def parts(row: Row) -> list[str]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(some_rows, some_rows, st.integers(1, 3))
 def test_exact_hits_are_those_of_equal_texts_prompts_and_long_replies(
     rows: list[Row], items: list[Row], most: int

@@ -7,7 +7,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.data.text import hash_words, ngrams, normalise, shingle_sets, words, words_hash
@@ -41,7 +41,6 @@ def test_texts_that_read_alike_normalise_alike(text: str, expected: str) -> None
     assert words(text) == normalise(text).split()
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_normalising_twice_changes_nothing_and_leaves_single_spaces(text: str) -> None:
     once = normalise(text)
@@ -49,14 +48,12 @@ def test_normalising_twice_changes_nothing_and_leaves_single_spaces(text: str) -
     assert once == " ".join(once.split())
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8")))
 def test_case_and_outer_space_do_not_matter(text: str) -> None:
     assert normalise(f"\n {text}\t") == normalise(text)
     assert normalise(text.casefold()) == normalise(text)
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(), max_size=4))
 def test_the_words_of_a_text_are_those_of_its_lines(lines: list[str]) -> None:
     assert words("\n".join(lines)) == [word for line in lines for word in words(line)]
@@ -104,7 +101,6 @@ def naive_ngrams(text: str, n: int) -> list[tuple[str, ...]]:
     return [tuple(found[i : i + n]) for i in range(len(found) - n + 1)]
 
 
-@settings(deadline=None)
 @given(some_texts, st.integers(1, 5))
 def test_ngrams_never_cross_texts_and_are_equal_only_if_their_words_are(
     texts: list[str], n: int
@@ -121,7 +117,6 @@ def test_the_order_of_words_matters_to_an_ngram() -> None:
     assert len(set(ngrams(hash_words(["a b a"]), 2).values.tolist())) == 2
 
 
-@settings(deadline=None)
 @given(some_texts, st.integers(1, 5))
 def test_shingle_sets_are_sorted_distinct_and_whole_for_short_texts(
     texts: list[str], n: int
@@ -135,7 +130,6 @@ def test_shingle_sets_are_sorted_distinct_and_whole_for_short_texts(
         assert len(own) == (len(set(naive_ngrams(text, size))) if size else 0)
 
 
-@settings(deadline=None)
 @given(some_texts)
 def test_hashes_of_a_text_do_not_depend_on_its_neighbours(texts: list[str]) -> None:
     together = shingle_sets(hash_words(texts), 2)

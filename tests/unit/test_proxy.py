@@ -29,7 +29,7 @@ def numbers(row) -> tuple[int, int, int]:
     return int(a), int(b), int(row.reply)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32), st.integers(0, 2**32))
 def test_no_sum_is_both_trained_and_evaluated_in_either_order(seed, other):
     trained = {numbers(row)[:2] for row in proxy_rows(500, seed)}

@@ -38,7 +38,7 @@ RECIPE_TEXT = """\
 # The demo: which fifth of 200 rows, out of a pool with planted defects, is worth training on?
 # `planted.json` says which rows are bad, and how; nothing in this recipe reads it.
 student: embedded
-data: {train: pool.jsonl, target: dev.jsonl, evaluate: heldout.jsonl, sample: 200}
+data: {train: pool.jsonl, target: dev.jsonl, evaluate: heldout.jsonl, sample: 160}
 audit: {near_duplicates: 0.8, contamination: {ngram: 13}}
 select: {by: ifd, diverse: k_center, keep: 20%}
 train: {method: sft, lora: 8, epochs: 1}

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from treadle.data.pool import Pool
 from treadle.data.randomness import derived_rng
 from treadle.data.sealed_index import SealedIndex
-from treadle.errors import ModelError
+from treadle.errors import ModelError, RecipeError
 from treadle.machinery.engine import Engine
 from treadle.op import BoundOp
 
@@ -26,14 +26,16 @@ class Context:
 
     `tick` is to be called at least once a batch or training step: it raises BudgetError when the
     wall-time budget has run out. `sealed` is the published index of the evaluation sets (hashes and
-    n-grams, never items); `target` holds the rows of the capability that the user cares about.
+    n-grams, never items). `target` holds rows of the capability that the user cares about, with the
+    features that a selector asked for; `fitted` what a measure's `fit` found in the whole pool.
     """
 
     seed: int = 0
     models: Mapping[str, Any] = field(default_factory=dict)
     engine: Engine | None = None
     sealed: SealedIndex | None = None
-    target: Pool | None = None
+    target: pl.DataFrame | None = None
+    fitted: bytes | None = None
     tick: Callable[[], None] = _nothing
 
     def model(self, role: str) -> Any:
@@ -46,13 +48,27 @@ class Context:
             raise ModelError(f"this step needs a model as {role}, and none is configured.")
         return self.models[role]
 
+    @property
+    def target_rows(self) -> pl.DataFrame:
+        """The target rows, for an op that cannot do without.
+
+        Raises:
+            RecipeError: none were given.
+        """
+        if self.target is None:
+            raise RecipeError(
+                "this selector looks for rows like those of a target, and none is given. Write "
+                "`data: {target: dev.jsonl}` (or --target dev.jsonl) with examples of the capability."
+            )
+        return self.target
+
     def for_task(self) -> Context:
         """Return what a cached task may see: models, engine and clock.
 
-        Seed, target rows and sealed index are not part of a task's id; who wants them puts them
-        into the task's options and back into the context.
+        The rest is not part of a task's id; who wants it puts it into the task's options or inputs
+        and back into the context.
         """
-        return replace(self, seed=0, sealed=None, target=None)
+        return replace(self, seed=0, sealed=None, target=None, fitted=None)
 
     def fingerprint(self, bound: BoundOp) -> str:
         """Hash what an op's result depends on besides its rows: code, options, declared models."""

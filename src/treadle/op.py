@@ -5,13 +5,17 @@ small function; what differs between roles is only that inner function:
 
     audit     (pool, context) -> Findings                 drops nothing itself
     measure   (batch: frame, context) -> frame of columns  per row, free of order
-    select    (rows: frame, budget, context) -> Selection  pure; unscored rows are never chosen
+    select    (rows: frame, budget, context) -> Selection  pure; unscored rows are never chosen,
+                                                           target rows are in `context.target`
     train     (rows: frame, student, seed, folder, context) -> figures
     evaluate  (student, items: frame, context) -> frame of per-item results
     gate      (results: frame, context) -> Verdict
 
     @measure(reference="arXiv:2308.12032", cost="none beyond token_logprobs", needs=("token_logprobs",))
     def ifd(*, variant: Literal["loss_ratio", "perplexity_ratio"] = "loss_ratio") -> Measure: ...
+
+A measure that needs statistics of the whole pool names a second function, `fit`: (rows: frame,
+options, context) -> bytes. It runs once a pool, is cached, and its answer is `context.fitted`.
 
 Adding an op is one file in the folder of its role. Other packages join through the entry point
 group `treadle.ops`, and a single file through `load_plugin`.
@@ -33,6 +37,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+import polars as pl
 import pydantic
 
 from treadle.errors import RecipeError, nearest
@@ -42,6 +47,7 @@ Role = Literal["audit", "measure", "select", "train", "evaluate", "gate"]
 ROLES: tuple[Role, ...] = ("audit", "measure", "select", "train", "evaluate", "gate")
 Factory = Callable[..., Callable[..., Any]]
 Names = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
+Fit = Callable[[pl.DataFrame, Mapping[str, Any], Any], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,10 @@ class Op:
     factory: Factory
     reference: str
     cost: str
-    needs: Names
-    models: Names
+    needs: Names = ()
+    models: Names = ()
+    target: Names = ()
+    fit: Fit | None = None
 
     @property
     def title(self) -> str:
@@ -101,14 +109,20 @@ class BoundOp:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of the measures (or user columns) whose values this op reads."""
-        needs = self.op.needs
-        return needs(self.options) if callable(needs) else needs
+        return self._names(self.op.needs)
 
     @property
     def models(self) -> tuple[str, ...]:
         """Roles of the models it calls: `student`, `embedder`."""
-        models = self.op.models
-        return models(self.options) if callable(models) else models
+        return self._names(self.op.models)
+
+    @property
+    def target(self) -> tuple[str, ...]:
+        """Features of the target rows that this selector reads; empty if it looks at none."""
+        return self._names(self.op.target)
+
+    def _names(self, names: Names) -> tuple[str, ...]:
+        return names(self.options) if callable(names) else names
 
     @property
     def fingerprint(self) -> str:
@@ -150,9 +164,7 @@ def _schema(factory: Factory) -> type[pydantic.BaseModel]:
 _REGISTRY: dict[tuple[str, str], Op] = {}
 
 
-def _register(
-    role: Role, reference: str, cost: str, needs: Names, models: Names
-) -> Callable[[Factory], Factory]:
+def _register(role: Role, **declared: Any) -> Callable[[Factory], Factory]:
     def decorate(factory: Factory) -> Factory:
         name = factory.__name__
         known = _REGISTRY.get((role, name))
@@ -161,7 +173,7 @@ def _register(
                 f"{role}.{name} is registered twice: by {known.factory.__module__} and by "
                 f"{factory.__module__}. Rename one."
             )
-        _REGISTRY[role, name] = Op(role, name, factory, reference, cost, needs, models)
+        _REGISTRY[role, name] = Op(role, name, factory, **declared)
         return factory
 
     return decorate
@@ -171,15 +183,27 @@ def _decorator(role: Role) -> Callable[..., Callable[[Factory], Factory]]:
     def declare(
         *, reference: str, cost: str, needs: Names = (), models: Names = ()
     ) -> Callable[[Factory], Factory]:
-        return _register(role, reference, cost, needs, models)
+        return _register(role, reference=reference, cost=cost, needs=needs, models=models)
 
     declare.__doc__ = f"Register a factory under the role `{role}`."
     return declare
 
 
+def measure(
+    *, reference: str, cost: str, needs: Names = (), models: Names = (), fit: Fit | None = None
+) -> Callable[[Factory], Factory]:
+    """Register a factory under the role `measure`; `fit` reads the whole pool first."""
+    return _register("measure", reference=reference, cost=cost, needs=needs, models=models, fit=fit)
+
+
+def select(
+    *, reference: str, cost: str, needs: Names = (), target: Names = ()
+) -> Callable[[Factory], Factory]:
+    """Register a factory under the role `select`; `target` names features of the target rows."""
+    return _register("select", reference=reference, cost=cost, needs=needs, target=target)
+
+
 audit = _decorator("audit")
-measure = _decorator("measure")
-select = _decorator("select")
 train = _decorator("train")
 evaluate = _decorator("evaluate")
 gate = _decorator("gate")

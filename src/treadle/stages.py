@@ -122,23 +122,31 @@ def select_rows(
     model: str = "embedded",
     embedder: str = "minilm",
     seed: int = 0,
+    target: Rows | None = None,
     progress: bool | Observer = False,
     **options: Any,
 ) -> Selection:
     """Select rows, e.g. `select_rows("pool.jsonl", keep="30%", by="ifd", diverse="k_center")`.
 
     Rows on which a measure failed are left out, with the error as their reason.
+
+    Args:
+        target: examples of the capability, for selectors that look for rows like them.
     """
     budget = Budget.parse(keep, where="keep")
     name, own = short_form({**options, "method": method} if method else options)
     bound = registry.get("select", name).bind(own)
     needs = list(dict.fromkeys(["length", *bound.needs]))
     with _workshop(progress, model, embedder, seed) as shop:
-        found = measure_pool(_pool(rows), needs, {}, shop.context)
+        pool, context = _pool(rows), shop.context
+        found = measure_pool(pool, needs, {}, context)
+        if target is not None and bound.target:
+            like = measure_pool(_pool(target), bound.target, {}, context, fitted_on=pool)
+            context = replace(context, target=like.frame)
         reason = pl.concat_str("op", pl.lit(": "), "reason").alias("reason")
         failed = found.failed.select("id", reason)
         whole = found.frame.join(failed, on="id", how="anti").sort("id")
-        selection: Selection = bound.make()(whole, budget, shop.context)
+        selection: Selection = bound.make()(whole, budget, context)
     return Selection(selection.chosen, pl.concat([selection.left, failed]))
 
 

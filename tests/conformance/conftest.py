@@ -64,7 +64,6 @@ def context(tmp_path: Path, pool: Pool) -> Iterator[Context]:
         },
         engine=LocalEngine(Store(tmp_path / "store"), ledger),
         sealed=SealedIndex.build({"held": Pool.of(ordinary_rows(10, seed=99))}),
-        target=pool.keep(pool.ids[:5]),
     )
     ledger.close()
 

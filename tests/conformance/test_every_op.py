@@ -47,6 +47,21 @@ def features(pool: Pool, selector: BoundOp, context: Context) -> pl.DataFrame:
     return measure_pool(pool, needs, {}, context).frame
 
 
+def aimed(selector: BoundOp, context: Context) -> Context:
+    """Hand a selector the target rows that it asks for."""
+    if not selector.target:
+        return context
+    made = measure_pool(Pool.of(ordinary_rows(8, seed=5)), selector.target, {}, context)
+    return replace(context, target=made.frame)
+
+
+def fitted(measure: BoundOp, batch: pl.DataFrame, context: Context) -> Context:
+    """Let a measure read the whole pool, if it wants to."""
+    if measure.op.fit is None:
+        return context
+    return replace(context, fitted=measure.op.fit(batch, measure.options, context))
+
+
 @pytest.mark.parametrize("op", EVERY, ids=lambda op: f"{op.role}.{op.name}")
 def test_it_says_what_it_does_where_it_comes_from_and_what_it_costs(op: Op) -> None:
     text = inspect.getdoc(op.factory) or ""
@@ -122,8 +137,8 @@ def test_a_measure_does_not_depend_on_the_other_rows_or_their_order(
 ) -> None:
     clean = Pool.of(ordinary_rows(40))
     mixed = Pool.of([*reversed(ordinary_rows(40)), *poison_rows()])
-    alone = measure_pool(clean, ["length", op.name], {}, context).frame
-    among = measure_pool(mixed, ["length", op.name], {}, context).frame
+    alone = measure_pool(clean, ["length", op.name], {}, context, fitted_on=clean).frame
+    among = measure_pool(mixed, ["length", op.name], {}, context, fitted_on=clean).frame
     shared = among.join(alone.select("id"), on="id", how="semi").sort("id")
     assert to_parquet(alone.sort("id")) == to_parquet(shared)
 
@@ -135,7 +150,9 @@ def test_a_measure_on_a_shuffled_batch_gives_each_row_the_same_value(
     pool = Pool.of(ordinary_rows(30))
     batch = pool.frame
     for needed in plan(bound(op).needs, {}):
-        batch = pl.concat([batch, needed.make()(batch, context)], how="horizontal")
+        made = needed.make()(batch, fitted(needed, batch, context))
+        batch = pl.concat([batch, made], how="horizontal")
+    context = fitted(bound(op), batch, context)
     shuffled = batch.sample(fraction=1.0, shuffle=True, seed=5)
     straight = bound(op).make()(batch, context).with_columns(batch["id"]).sort("id")
     mixed = bound(op).make()(shuffled, context).with_columns(shuffled["id"]).sort("id")
@@ -158,7 +175,7 @@ def test_a_selector_accounts_for_every_row_within_its_budget(
     op: Op, budget: Budget, pool: Pool, context: Context
 ) -> None:
     rows = features(pool, bound(op), context)
-    found: Selection = bound(op).make()(rows, budget, context)
+    found: Selection = bound(op).make()(rows, budget, aimed(bound(op), context))
     assert sorted(found.ids + found.left["id"].to_list()) == sorted(pool.ids)
     assert found.chosen["rank"].to_list() == list(range(found.chosen.height))
     assert found.chosen["reason"].null_count() == found.left["reason"].null_count() == 0
@@ -175,6 +192,7 @@ def test_a_selector_does_not_depend_on_the_order_of_the_rows(
     op: Op, pool: Pool, context: Context
 ) -> None:
     rows = features(pool, bound(op), context)
+    context = aimed(bound(op), context)
     straight: Selection = bound(op).make()(rows, Budget("rows", 25), context)
     mixed = rows.sample(fraction=1.0, shuffle=True, seed=11)
     assert bound(op).make()(mixed, Budget("rows", 25), context).ids == straight.ids
@@ -186,7 +204,7 @@ def test_a_selector_takes_tiny_pools(op: Op, count: int, context: Context) -> No
     pool = Pool.of(ordinary_rows(count))
     rows = features(Pool.of(ordinary_rows(3)), bound(op), context)
     rows = rows.filter(pl.col("id").is_in(pool.ids))
-    found: Selection = bound(op).make()(rows, Budget("rows", 2), context)
+    found: Selection = bound(op).make()(rows, Budget("rows", 2), aimed(bound(op), context))
     assert found.chosen.height + found.left.height == rows.height
 
 
@@ -199,6 +217,7 @@ def test_a_selector_never_chooses_an_unscored_row(op: Op, pool: Pool, context: C
         pl.when(pl.col("id").is_in(missing)).then(None).otherwise(pl.col(name)).alias(name)
         for name in needs
     ]
+    context = aimed(bound(op), context)
     found: Selection = bound(op).make()(rows.with_columns(blank), Budget("share", 1.0), context)
     if needs:
         assert not set(found.ids) & set(missing)

@@ -199,6 +199,9 @@ def select(
     by: Annotated[str | None, typer.Option(help="A measure or one of your columns.")] = None,
     diverse: Annotated[str | None, typer.Option(help="k_center")] = None,
     method: Annotated[str | None, typer.Option(help="A selector by name.")] = None,
+    target: Annotated[
+        Path | None, typer.Option(help="Examples of the capability, for selectors that match them.")
+    ] = None,
     model: Model = "embedded",
     embedder: Embedder = "minilm",
     seed: int = 0,
@@ -222,7 +225,7 @@ def select(
     pool = _read(data, plugins).pool
     selection = stages.select_rows(
         pool, keep=keep, method=method, model=model, embedder=embedder, seed=seed,
-        progress=not json, **options,
+        target=target, progress=not json, **options,
     )  # fmt: skip
     written = write_selection(pool, selection, out) if out is not None else []
     if json:

@@ -69,22 +69,26 @@ def choose(
         "options": dict(bound.options),
         "budget": [budget.unit, budget.amount],
         "seed": context.seed,
-        "target": context.target.id if context.target is not None else None,
     }
-    columns = ["id", "length", "length_total", *bound.needs]
-    blob = store.put(to_parquet(rows.select(list(dict.fromkeys(columns))).sort("id")))
-    seen = replace(context.for_task(), seed=context.seed, target=context.target)
-    fingerprint = context.fingerprint(bound)
-    stage = Stage(f"select.{name}", select_rows, [Task((blob,))], fingerprint, options, seen)
+    seen = ["id", "length", "length_total", *bound.needs]
+    inputs = [rows.select(list(dict.fromkeys(seen)))]
+    if bound.target:
+        inputs.append(context.target_rows.select("id", *bound.target))
+    task = Task(tuple(store.put(to_parquet(frame.sort("id"))) for frame in inputs))
+    stage = Stage(
+        f"select.{name}", select_rows, [task], context.fingerprint(bound), options,
+        context.for_task(),
+    )  # fmt: skip
     (commit,) = gather(context.engine, stage)
     return Selection(*(from_parquet(store.get(key)) for key in commit.blobs))
 
 
 def select_rows(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
     """Select (the work of a task)."""
-    rows = from_parquet(blobs[0])
+    rows, *target = (from_parquet(blob) for blob in blobs)
     bound = registry.get("select", options["op"]).bind(options["options"])
     unit, amount = options["budget"]
+    context = replace(context, seed=options["seed"], target=target[0] if target else None)
     selection: Selection = bound.make()(rows, Budget(unit, amount), context)
     return Output(
         [to_parquet(selection.chosen), to_parquet(selection.left)],

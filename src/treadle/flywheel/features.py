@@ -7,7 +7,7 @@ fault of the machine (no memory, no file handles) is not the row's: it ends the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,8 @@ from treadle.context import Context
 from treadle.data.pool import Pool, from_parquet, to_parquet
 from treadle.data.row import column
 from treadle.errors import BudgetError, DataError, ModelError, RecipeError, StoreError, nearest
-from treadle.machinery.engine import Output, Stage, Task, gather
+from treadle.machinery.engine import Commit, Output, Stage, Task, gather
+from treadle.machinery.store import Store
 from treadle.op import BoundOp
 
 FAILED = {"id": pl.String, "op": pl.String, "reason": pl.String}
@@ -83,39 +84,46 @@ def owner_of(column_name: str, measures: Iterable[str]) -> str:
 
 
 def measure_pool(
-    pool: Pool, needs: Sequence[str], options: Mapping[str, Mapping[str, Any]], context: Context
+    pool: Pool,
+    needs: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    context: Context,
+    *,
+    fitted_on: Pool | None = None,
 ) -> Features:
     """Compute every needed feature, shard by shard, through the engine.
 
-    Names in `needs` that are no registered measure are taken from the user's own columns.
+    Names in `needs` that are no registered measure are taken from the user's own columns. Measures
+    that need statistics of a whole pool take them from `fitted_on` (by default this pool itself):
+    target rows are measured by the yardstick of the pool that is selected from.
 
     Raises:
         RecipeError: a name is neither a measure nor a column.
         DataError: a measure failed on every row.
     """
     assert context.engine is not None
-    engine, store = context.engine, context.engine.store
-    shards = [store.put(to_parquet(shard)) for shard in pool.content.shards()]
-    outputs: dict[str, list[str]] = {}
-    frame = pool.frame.select("id")
-    bad: list[pl.DataFrame] = []
     own = user_columns(pool, needs)
     names = {frame.columns[1] for frame in own}
-    for bound in plan([name for name in needs if name not in names], options):
-        stage = _stage(bound, shards, outputs, context.for_task())
-        commits = gather(engine, stage)
-        outputs[bound.op.name] = [commit.blobs[0] for commit in commits]
-        parts = [from_parquet(store.get(commit.blobs[0])) for commit in commits]
+    bounds = plan([name for name in needs if name not in names], options)
+    fits: dict[str, str] = {}
+    if fitted_on is not None and any(bound.op.fit for bound in bounds):
+        _measure(fitted_on, bounds, context, fits)
+    measured = _measure(pool, bounds, context, fits)
+    frame = pool.frame.select("id")
+    store = context.engine.store
+    bad: list[pl.DataFrame] = []
+    for bound in bounds:
+        commits = measured[bound.op.name]
         failed = [from_parquet(store.get(commit.blobs[1])) for commit in commits]
         bad += failed
-        _refuse_broken(bound, len(pool), failed)
-        if parts:
+        if commits:
+            parts = [from_parquet(store.get(commit.blobs[0])) for commit in commits]
             frame = frame.join(pl.concat(parts), on="id", how="left")
     for values in own:
         frame = frame.join(values, on="id", how="left")
     for name in needs:
-        if shards and name not in frame.columns:
-            owner = owner_of(name, outputs)
+        if len(pool) and name not in frame.columns:
+            owner = owner_of(name, measured)
             made = [c for c in frame.columns if owner_of(c, [owner]) == owner]
             raise RecipeError(
                 f"select: the measure {owner} makes no column {name!r}, but {', '.join(made)}."
@@ -126,21 +134,67 @@ def measure_pool(
     return Features(frame.sort("id"), failed_rows.sort("id"))
 
 
-def _stage(
-    bound: BoundOp, shards: Sequence[str], outputs: Mapping[str, list[str]], context: Context
-) -> Stage:
-    """Build the stage: one task a shard, reading the shard and the features that the op needs."""
-    reads = list(bound.needs)
-    if "student" in bound.models and "length" in outputs:
-        reads.append("length")
-    tasks = []
-    for i, shard in enumerate(shards):
-        inputs = (shard, *(outputs[name][i] for name in reads))
-        worst = _tokens(context, inputs[-1]) if reads[-1:] == ["length"] else 0
-        tasks.append(Task(inputs, tokens=worst))
-    options = {"op": bound.op.name, "options": dict(bound.options)}
-    name = f"measure.{bound.op.name}"
-    return Stage(name, measure_shard, tasks, context.fingerprint(bound), options, context)
+def _measure(
+    pool: Pool, bounds: Sequence[BoundOp], context: Context, fits: dict[str, str]
+) -> dict[str, list[Commit]]:
+    """Run measures, each after those that it needs; fit those that must be and are not in `fits`."""
+    assert context.engine is not None
+    engine = context.engine
+    shards = [engine.store.put(to_parquet(shard)) for shard in pool.content.shards()]
+    commits: dict[str, list[Commit]] = {}
+    for bound in bounds:
+        name = bound.op.name
+        # A model's work is counted in tokens, so who calls the student is given the lengths too.
+        lengths = commits.get("length", []) if "student" in bound.models else []
+        reads = dict.fromkeys([*bound.needs, *(["length"] if lengths else [])])
+        inputs = [
+            (shard, *(commits[read][i].blobs[0] for read in reads))
+            for i, shard in enumerate(shards)
+        ]
+        if bound.op.fit and inputs and name not in fits:
+            fits[name] = _fit(bound, inputs, context)
+        tokens = [_tokens(context, commit.blobs[0]) for commit in lengths] or [0] * len(inputs)
+        fitted = (fits[name],) if name in fits else ()
+        tasks = [Task((*keys, *fitted), tokens=n) for keys, n in zip(inputs, tokens, strict=True)]
+        options = {"op": name, "options": dict(bound.options)}
+        fingerprint = context.fingerprint(bound)
+        stage = Stage(
+            f"measure.{name}", measure_shard, tasks, fingerprint, options, context.for_task()
+        )
+        commits[name] = gather(engine, stage)
+        _refuse_broken(bound, len(pool), commits[name], engine.store)
+    return commits
+
+
+def _fit(bound: BoundOp, inputs: Sequence[tuple[str, ...]], context: Context) -> str:
+    """Let a measure read the whole pool, as one task; return the key of what it found."""
+    assert context.engine is not None
+    name, width = bound.op.name, len(inputs[0])
+    task = Task(tuple(key for part in inputs for key in part))
+    options = {"op": name, "options": dict(bound.options), "width": width}
+    fingerprint = context.fingerprint(bound)
+    stage = Stage(f"measure.{name}.fit", fit_pool, [task], fingerprint, options, context.for_task())
+    (commit,) = gather(context.engine, stage)
+    return commit.blobs[0]
+
+
+def fit_pool(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
+    """Compute a measure's statistics of a whole pool (the work of a task)."""
+    bound = registry.get("measure", options["op"]).bind(options["options"])
+    assert bound.op.fit is not None
+    width = options["width"]
+    shards = [_joined(blobs[i : i + width]) for i in range(0, len(blobs), width)]
+    rows = pl.concat(shards, how="diagonal_relaxed").sort("id")
+    found = bound.op.fit(rows, bound.options, context)
+    return Output([found], rows_in=rows.height, kept=rows.height)
+
+
+def _joined(blobs: Sequence[bytes]) -> pl.DataFrame:
+    """Put features beside the rows of a shard."""
+    batch = from_parquet(blobs[0])
+    for blob in blobs[1:]:
+        batch = batch.join(from_parquet(blob), on="id", how="left", maintain_order="left")
+    return batch
 
 
 def _tokens(context: Context, lengths: str) -> int:
@@ -156,9 +210,10 @@ def _model_tokens(lengths: pl.DataFrame) -> int:
 def measure_shard(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
     """Compute one measure on one shard (the work of a task)."""
     bound = registry.get("measure", options["op"]).bind(options["options"])
-    batch = from_parquet(blobs[0])
-    for blob in blobs[1:]:
-        batch = batch.join(from_parquet(blob), on="id", how="left", maintain_order="left")
+    if bound.op.fit:
+        *blobs, fitted = blobs
+        context = replace(context, fitted=fitted)
+    batch = _joined(blobs)
     values, errors = _bisect(bound, batch, context)
     failed = pl.DataFrame(errors, schema=FAILED, orient="row")
     calls_model = "student" in bound.models and "length_total" in batch.columns
@@ -205,10 +260,8 @@ def _checked(bound: BoundOp, batch: pl.DataFrame, values: pl.DataFrame) -> pl.Da
     return pl.concat([batch.select("id"), values], how="horizontal")
 
 
-def _refuse_broken(bound: BoundOp, rows: int, failed: Sequence[pl.DataFrame]) -> None:
+def _refuse_broken(bound: BoundOp, rows: int, commits: Sequence[Commit], store: Store) -> None:
     """An op that fails on every row is broken itself; say so instead of quarantining the pool."""
-    bad = pl.concat(failed) if failed else pl.DataFrame(schema=FAILED)
-    if rows and bad.height == rows:
-        raise DataError(
-            f"measure.{bound.op.name} failed on all {rows} rows, first with: {bad['reason'][0]}"
-        )
+    if rows and sum(commit.quarantined for commit in commits) == rows:
+        first = from_parquet(store.get(commits[0].blobs[1]))["reason"][0]
+        raise DataError(f"measure.{bound.op.name} failed on all {rows} rows, first with: {first}")

@@ -174,6 +174,12 @@ class _Checker:
             self.files(data)
         if gate is not None:
             self.controls(gate)
+        if data is not None and selector is not None and selector.target and not data.target:
+            self.fail(
+                ("select",),
+                f"select.{selector.op.name} looks for rows like those of a target: write "
+                "`data: {target: dev.jsonl}` with examples of the capability.",
+            )
         if self.errors:
             count = len(self.errors)
             head = f"{count} errors in the recipe:\n" if count > 1 else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +35,7 @@ from treadle.flywheel.recipe import Recipe
 from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.models.protocol import Student
+from treadle.op import BoundOp
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Round:
         self.observer.note(f"{', '.join(dict.fromkeys(needs))}; {bad.height} rows failed")
         self.observer.stage("select")
         rows = features.frame.filter(~pl.col("id").is_in(bad["id"].to_list()))
-        context = replace(self.context, target=inputs.target)
+        context = replace(self.context, target=self.target(inputs, wanted, options, clean))
         tested = choose(TESTED, recipe.selector, rows, recipe.keep, context)
         if not tested.ids:
             reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(reasons_of(tested).items()))
@@ -172,6 +173,23 @@ class Round:
         tokens = rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum()
         self.observer.note(f"{len(tested.ids):,} of {rows.height:,} rows, {tokens:,} tokens")
         return features, arms
+
+    def target(
+        self,
+        inputs: Inputs,
+        selectors: Sequence[BoundOp],
+        options: Mapping[str, Mapping[str, Any]],
+        clean: Pool,
+    ) -> pl.DataFrame | None:
+        """Measure what the selectors want to know of the target rows."""
+        needs = list(dict.fromkeys(name for bound in selectors for name in bound.target))
+        if inputs.target is None or not needs:
+            return None
+        found = measure_pool(inputs.target, needs, options, self.context, fitted_on=clean)
+        self.observer.note(
+            f"{len(inputs.target):,} target rows: {', '.join(needs)}; {found.failed.height} failed"
+        )
+        return found.frame
 
     def train(self, arms: list[Arm], clean: Pool, features: Features) -> list[Trained]:
         self.observer.stage("train")

@@ -244,6 +244,8 @@ def _discover() -> None:
 def load_plugin(path: Path) -> None:
     """Import a user's file of ops. It runs with the user's rights: only files that they name.
 
+    It may import modules that lie beside it.
+
     Raises:
         RecipeError: the file does not exist or fails to import.
     """
@@ -253,6 +255,9 @@ def load_plugin(path: Path) -> None:
         raise RecipeError(f"--plugin {path}: no such Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # last, so that a file beside the plugin replaces no package
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except RecipeError:

@@ -61,7 +61,7 @@ def fingerprint(path: Path, name: str) -> str:
 
 @pytest.mark.parametrize("helper", ["near_helper", "near_package.inside"])
 def test_a_plugin_s_fingerprint_covers_the_files_beside_it(tmp_path, monkeypatch, helper) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
     file = tmp_path.joinpath(*helper.split(".")).with_suffix(".py")
     file.parent.mkdir(exist_ok=True)
     deeper = tmp_path / "deeper_helper.py"

@@ -112,6 +112,7 @@ def check(
     [bold]Exit code[/]  2: the recipe is wrong; 1: its data cannot be used.
     """
     from treadle import wheel
+    from treadle.gate.rule import FEWEST_SEEDS
 
     checked, cost = wheel.check(recipe, overrides=sets or (), plugins=plugins or ())
     if json:
@@ -129,6 +130,11 @@ def check(
     limit = checked.budget.minutes
     if limit is not None and cost.low > limit:
         show.out.print(f"[yellow]The budget of {limit:g} minutes will most likely not suffice.[/]")
+    if checked.gate.seeds < FEWEST_SEEDS:
+        show.out.print(
+            f"[yellow]With gate.seeds: {checked.gate.seeds} the gate can accept nothing: it needs "
+            f"{FEWEST_SEEDS} to tell a gain from the luck of training.[/]"
+        )
 
 
 def run(

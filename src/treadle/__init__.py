@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _DOOR = {
-    "treadle.wheel": ("check", "run"),
+    "treadle.wheel": ("check", "compare", "run"),
     "treadle.history": ("Run", "runs", "trace", "try_prompt"),
     "treadle.stages": (
         "audit_rows", "evaluate_rows", "lint_rows", "load", "measure_rows", "select_rows",

@@ -86,8 +86,8 @@ class Run:
 def runs(root: str | Path = "runs") -> list[dict[str, Any]]:
     """List the runs under a folder, with what became of them.
 
-    `decision` is the gate's, or `unfinished`, or `damaged` where the folder cannot be read; then
-    `sentence` says why.
+    `decision` is the gate's, or `compared` for a comparison, or `unfinished`, or `damaged` where the
+    folder cannot be read; then `sentence` says why.
     """
     return [_summary(found.parent) for found in sorted(Path(root).glob("*/identity.json"))]
 
@@ -100,6 +100,9 @@ def _summary(path: Path) -> dict[str, Any]:
         listed |= {"student": recipe["student"], "select": recipe["select"]}
         if not folder.is_finished:
             return listed | {"decision": "unfinished", "sentence": ""}
+        if folder.has("comparison.json"):
+            told = folder.read_json("comparison.json")["headline"]
+            return listed | {"decision": "compared", "sentence": told}
         verdict = folder.read_json("verdict.json")
         return listed | {"decision": verdict["decision"], "sentence": verdict["sentence"]}
     except StoreError as error:

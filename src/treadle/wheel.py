@@ -1,4 +1,4 @@
-"""Turn the wheel: check a recipe, run it, score the demo.
+"""Turn the wheel: check a recipe, run it, compare selectors with it, score the demo.
 
 run = treadle.run("recipe.yaml")
 run.verdict["sentence"]
@@ -7,12 +7,16 @@ run.verdict["sentence"]
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from treadle import op as registry
+from treadle.errors import RecipeError
 from treadle.flywheel.artefacts import Artefacts
+from treadle.flywheel.compare import Contest
 from treadle.flywheel.estimate import Estimate, estimate
 from treadle.flywheel.load import load_inputs
 from treadle.flywheel.planted import score as score_planted
@@ -49,7 +53,7 @@ def run(
         TreadleError: anything else foreseen.
     """
     _plug(plugins)
-    checked = read_recipe(Path(recipe), overrides)
+    checked = replace(read_recipe(Path(recipe), overrides), compare=None)  # it has a command
     path = Path(out) if out is not None else Path("runs") / checked.name
     RunFolder(path).refuse_strangers()
     with only_writer(path), watched(progress) as observer:
@@ -60,7 +64,54 @@ def run(
     return Run(path)
 
 
+def compare(
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
+    progress: bool | Observer = True,
+) -> dict[str, Any]:
+    """Compare the methods of a recipe's `compare` section. Calling it again continues.
+
+    Returns:
+        What `comparison.json` in the folder holds: `cells`, one dictionary a line of the table.
+
+    Raises:
+        RecipeError: the recipe is wrong or has no such section, or the folder holds anything else.
+        BudgetError: a budget ran out; raise it and call again.
+        TreadleError: anything else foreseen.
+    """
+    _plug(plugins)
+    checked = read_recipe(Path(recipe), overrides)
+    if checked.compare is None:
+        raise RecipeError(
+            f"{recipe}: has no section `compare`. Write what to compare, such as "
+            "`compare: {methods: {ifd: {by: ifd}, k_center: }, keep: [10%, 30%]}`."
+        )
+    path = Path(out) if out is not None else Path("runs") / f"{checked.name}-compare"
+    RunFolder(path).refuse_strangers()
+    plan = checked.compare
+    with only_writer(path), watched(progress) as observer:
+        with _round(checked, path, observer, None) as one:
+            Contest(one, plan).turn()
+            one.artefacts.folder.seal()
+        observer.stage("report")
+        write_report(path)
+        observer.note(str(path / "report.html"))
+    found: dict[str, Any] = RunFolder(path).read_json("comparison.json")
+    return found
+
+
 def _turn(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) -> None:
+    with _round(recipe, path, observer, disk) as one:
+        one.turn()
+        one.artefacts.folder.seal()
+
+
+@contextmanager
+def _round(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) -> Iterator[Round]:
+    """Open everything that a turn works with."""
     folder = RunFolder(path, disk or Disk())
     with open_workshop(
         store=Path(os.path.abspath(path)).parent / STORE,  # `.` has no parent
@@ -73,8 +124,7 @@ def _turn(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) -> 
         disk=disk,
     ) as shop:
         artefacts = Artefacts(folder)
-        Round(recipe, artefacts, shop.engine, shop.ledger, shop.context, observer).turn()
-        folder.seal()
+        yield Round(recipe, artefacts, shop.engine, shop.ledger, shop.context, observer)
 
 
 def check(

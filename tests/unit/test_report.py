@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -195,10 +194,10 @@ def test_every_seed_of_every_arm_is_drawn(folder: Path, page: str) -> None:
 
 def test_the_direction_of_a_metric_is_read_from_the_results(folder: Path) -> None:
     run = read_run(folder)
-    assert direction(run) == "lower is better"
+    assert direction(run.results) == "lower is better"
     assert run.results is not None
     turned = run.results.with_columns(pl.col("score").alias("value"))
-    assert direction(dataclasses.replace(run, results=turned)) == "higher is better"
+    assert direction(turned) == "higher is better"
 
 
 def test_an_interval_off_the_scale_becomes_an_arrow_and_does_not_squash_the_others() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -30,7 +31,8 @@ Folder = Annotated[Path, typer.Argument(help="A run folder, e.g. runs/recipe.")]
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     for name, command in (
-        ("demo", demo), ("init", init), ("check", check), ("run", run), ("runs", runs),
+        ("demo", demo), ("init", init), ("check", check), ("run", run), ("compare", compare),
+        ("runs", runs),
         ("try", try_), ("report", report), ("trace", trace),
     ):  # fmt: skip
         app.command(name, rich_help_panel="The wheel")(command)
@@ -175,6 +177,49 @@ def _show_verdict(verdict: dict[str, object]) -> None:
         for c in comparisons
     ]  # fmt: skip
     show.table(("against", "as", "gain", "interval", "p better", "p worse"), rows)
+
+
+def compare(
+    recipe: RecipeFile, out: Out = None, sets: Sets = None, plugins: Plugins = None,
+    json: Json = False, quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:  # fmt: skip
+    """Compare selectors on one pool, at several budgets, beside random rows of the same tokens.
+
+    The recipe says what to compare, in a section of its own; all else is as for `treadle run`:
+
+      compare:
+        methods: {ifd: {by: ifd}, spread: {by: ifd, diverse: k_center}, k_center: }
+        keep: [10%, 30%]              # shares of the pool's tokens
+        train_for: [1 epoch, 60 steps]
+
+    Every arm is trained with `gate.seeds` seeds. The folder gets report.html, comparison.csv and
+    comparison.json, every arm's rows and every item's result. Run it again to go on.
+
+    [bold]Example[/]  treadle compare recipe.yaml --set student=proxy
+
+    [bold]Exit code[/]  0: done, whoever won; 4: a budget ran out; 1: failed; 2: the recipe is wrong.
+    """
+    from treadle import wheel
+
+    found = wheel.compare(
+        recipe, out=out, overrides=sets or (), plugins=plugins or (), progress=not (quiet or json)
+    )
+    if json:
+        show.as_json(found)
+        return
+    rows = [
+        (c["method"], c["keep"], c["train_for"], f"{c['mean']:.4f}", _difference(c))
+        for c in found["cells"]
+    ]
+    heads = ("method", "keep", "trained for", found["metric"], "better than random by")
+    show.table(heads, rows)
+    show.say(f"\n{found['headline']}. {found['sentence']}")
+
+
+def _difference(cell: Mapping[str, Any]) -> str:
+    if cell["difference"] is None:
+        return ""
+    return f"{cell['difference']:+.4f} [{cell['low']:+.4f}, {cell['high']:+.4f}]"
 
 
 def runs(

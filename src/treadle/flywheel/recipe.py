@@ -15,6 +15,7 @@ nearest valid name. Ops are named, never imported: a recipe cannot name a module
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,42 @@ from treadle import op as registry
 from treadle.data.formats.sources import expand
 from treadle.data.selection import Budget
 from treadle.errors import DataError, RecipeError, nearest
-from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
+from treadle.flywheel.sections import BudgetSection, CompareSection, DataSection, GateSection
 from treadle.flywheel.yaml_lines import Document, parse, setting
 from treadle.models import EMBEDDERS, STUDENTS
 
 ALWAYS_AUDITED: tuple[str, ...] = ("profile", "exact_duplicates", "contamination")
 AUDITED = (*ALWAYS_AUDITED, "near_duplicates")
 """What is audited where nobody says otherwise."""
+NOT_METHODS = ("before", "full", "random")
+"""Arms that every comparison has anyway."""
+_LENGTH = re.compile(r"([0-9]*\.?[0-9]+)\s*(epoch|step)s?")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare: methods and controls, shares of the pool's tokens, lengths of training."""
+
+    methods: Mapping[str, registry.BoundOp]
+    controls: Mapping[str, registry.BoundOp]
+    keep: Mapping[str, float]
+    trainers: Mapping[str, registry.BoundOp]
+    length_matched: bool
+    columns: tuple[str, ...]
+
+    def resolved(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "methods": {
+                name: {"method": bound.op.name, **_plain(bound)}
+                for name, bound in self.methods.items()
+            },
+            "controls": list(self.controls),
+            "keep": list(self.keep),
+            "train_for": list(self.trainers),
+            "length_matched": self.length_matched,
+            "columns": list(self.columns),
+        }
 
 
 @dataclass(frozen=True)
@@ -55,6 +85,7 @@ class Recipe:
     gate: GateSection
     judge: registry.BoundOp
     budget: BudgetSection
+    compare: Comparison | None = None
 
     def path(self, text: str) -> Path:
         """Resolve a path of the recipe against the folder that it lies in."""
@@ -77,6 +108,7 @@ class Recipe:
             "train": {"method": self.trainer.op.name, **_plain(self.trainer)},
             "evaluate": _plain(self.evaluator),
             "gate": self.gate.model_dump(),
+            **({"compare": self.compare.resolved()} if self.compare else {}),
             "budget": self.budget.model_dump(exclude_none=True),
         }
 
@@ -144,7 +176,7 @@ class _Checker:
 
     SECTIONS = (
         "student", "embedder", "seed", "data", "audit", "measure", "select", "train", "evaluate",
-        "gate", "budget",
+        "gate", "compare", "budget",
     )  # fmt: skip
 
     def __init__(self, document: Document, name: str, folder: Path) -> None:
@@ -170,6 +202,7 @@ class _Checker:
         evaluator, judge = self.evaluator(gate), self.judge(gate)
         self.models(student, embedder, trainer)
         seed = self.integer("seed", 0)
+        comparison = self.comparison(trainer) if "compare" in self.document.data else None
         if data is not None:
             self.files(data)
         if gate is not None:
@@ -187,7 +220,7 @@ class _Checker:
         # No error was found, so every part is there.
         return Recipe(
             self.name, self.folder, student, embedder, seed, data, audits, measures, selector,
-            keep, trainer, evaluator, gate, judge, budget,
+            keep, trainer, evaluator, gate, judge, budget, comparison,
         )  # fmt: skip
 
     def fail(self, path: tuple[str, ...], message: str) -> None:
@@ -354,6 +387,86 @@ class _Checker:
             self.fail(
                 ("gate", "controls"), "gate.controls: `random` is required: no claim without it."
             )
+
+    def comparison(self, trainer: registry.BoundOp | None) -> Comparison | None:
+        section = self.section("compare", CompareSection)
+        if section is None or trainer is None:
+            return None
+        methods = section.methods
+        named = dict.fromkeys(methods) if isinstance(methods, list) else methods
+        bound = {n: self.method_of(n, options) for n, options in named.items()}
+        controls = {
+            name: self.bind("select", name, None, "compare", "controls")
+            for name in section.controls
+        }
+        return Comparison(
+            methods={n: op for n, op in bound.items() if op is not None},
+            controls={n: op for n, op in controls.items() if op is not None},
+            keep=self.shares(section.keep),
+            trainers=self.lengths_of_training(section.train_for, trainer),
+            length_matched=section.length_matched,
+            columns=tuple(section.columns),
+        )
+
+    def method_of(self, name: str, options: dict[str, Any] | None) -> registry.BoundOp | None:
+        """Bind one method: a selector by its own name, or whatever `select` would make of it."""
+        where = ("compare", "methods", name)
+        if name in NOT_METHODS or not name.replace("_", "").replace("-", "").isalnum():
+            self.fail(where, f"compare.methods: {name!r} cannot be the name of a method.")
+            return None
+        options = dict(options or {})
+        is_selector = any(op.name == name for op in registry.ops("select"))
+        if is_selector and "method" not in options:
+            options = {"method": name, **options}
+        elif not options:
+            known = [op.name for op in registry.ops("select")]
+            hint = nearest(name, known)
+            self.fail(where, f"compare.methods: unknown selector {name!r}.{hint}")
+            return None
+        method, own = short_form(options)
+        found: registry.BoundOp | None = self.bind("select", method, own, *where)
+        return found
+
+    def shares(self, keep: Sequence[str | float]) -> dict[str, float]:
+        """Read shares of the pool's tokens, by the words for them."""
+        found = {}
+        for value in keep:
+            try:
+                budget = Budget.parse(value, where="compare.keep")
+                if budget.unit != "share":
+                    raise RecipeError(
+                        f"compare.keep: {value!r} is no share. Write 10%: budgets are shares of the "
+                        "pool's tokens, so that all arms of one budget cost alike."
+                    )
+                found[_budget_text(budget)] = budget.amount
+            except RecipeError as error:
+                self.fail(("compare", "keep"), str(error))
+        return found
+
+    def lengths_of_training(
+        self, texts: Sequence[str], trainer: registry.BoundOp
+    ) -> dict[str, registry.BoundOp]:
+        """Bind the trainer once for each length, such as `2 epochs` or `60 steps`."""
+        if not texts:
+            steps = trainer.options.get("steps")
+            texts = [f"{steps} steps" if steps else f"{trainer.options.get('epochs', 1):g} epochs"]
+        found = {}
+        for text in texts:
+            match = _LENGTH.fullmatch(text.strip())
+            if match is None:
+                self.fail(
+                    ("compare", "train_for"),
+                    f"compare.train_for: {text!r} is not a length of training. Write `1 epoch` or "
+                    "`60 steps`.",
+                )
+                continue
+            amount, unit = float(match[1]), match[2]
+            own = {"epochs": amount, "steps": None} if unit == "epoch" else {"steps": int(amount)}
+            options = {**trainer.options, **own}
+            bound = self.bind("train", trainer.op.name, options, "compare", "train_for")
+            if bound is not None:
+                found[f"{amount:g} {unit}{'' if amount == 1 else 's'}"] = bound
+        return found
 
 
 def _say(section: str, problem: Any, model: type[pydantic.BaseModel]) -> str:

@@ -39,6 +39,15 @@ from treadle.op import BoundOp
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Features of all rows, of those on which no measure failed, and a context with the target's."""
+
+    features: Features
+    rows: pl.DataFrame
+    context: Context
+
+
+@dataclass(frozen=True)
 class Round:
     """The parts that a round works with."""
 
@@ -63,8 +72,9 @@ class Round:
         inputs = self.load()
         self.lint(inputs.pool)
         findings, clean = self.audit(inputs)
-        features, arms = self.measure_and_select(inputs, findings, clean)
-        trained = self.train(arms, clean, features)
+        measured = self.measure(inputs, clean, [self.recipe.selector, *self.controls])
+        arms = self.select(inputs, findings, measured)
+        trained = self.train(arms, clean, measured.features)
         results = self.evaluate(inputs.sealed, trained)
         return self.gate(inputs.sealed, results)
 
@@ -138,58 +148,48 @@ class Round:
         costs = self.ledger.costs()
         return sum(int(c["tasks"]) for c in costs if str(c["stage"]).startswith(prefix))
 
-    def measure_and_select(
-        self, inputs: Inputs, findings: pl.DataFrame, clean: Pool
-    ) -> tuple[Features, list[Arm]]:
-        """Measure what the selectors need, choose the tested rows, then the controls."""
+    @property
+    def controls(self) -> list[BoundOp]:
+        return [registry.get("select", name).bind() for name in self.recipe.gate.controls]
+
+    def measure(self, inputs: Inputs, clean: Pool, selectors: Sequence[BoundOp]) -> Measured:
+        """Measure what these selectors need to know, of the rows and of the target's."""
         recipe = self.recipe
         self.observer.stage("measure")
-        wanted = [
-            recipe.selector,
-            *(registry.get("select", n).bind() for n in recipe.gate.controls),
-        ]
-        needs = ["length", *(n for bound in wanted for n in bound.needs), *recipe.measures]
+        needs = ["length", *(n for bound in selectors for n in bound.needs), *recipe.measures]
+        needs = list(dict.fromkeys(needs))
         clean = sample(clean, recipe.data.sample, recipe.seed)
         options = cut_at(self.max_tokens, recipe.measures)
-        features = measure_pool(clean, list(dict.fromkeys(needs)), options, self.context)
-        bad = features.failed
-        self.observer.note(f"{', '.join(dict.fromkeys(needs))}; {bad.height} rows failed")
+        features = measure_pool(clean, needs, options, self.context)
+        self.observer.note(f"{', '.join(needs)}; {features.failed.height} rows failed")
+        rows = features.frame.join(features.failed, on="id", how="anti").sort("id")
+        asked = list(dict.fromkeys(name for bound in selectors for name in bound.target))
+        if inputs.target is None or not asked:
+            return Measured(features, rows, self.context)
+        found = measure_pool(inputs.target, asked, options, self.context, fitted_on=clean)
+        self.observer.note(
+            f"{len(inputs.target):,} target rows: {', '.join(asked)}; {found.failed.height} failed"
+        )
+        return Measured(features, rows, replace(self.context, target=found.frame))
+
+    def select(self, inputs: Inputs, findings: pl.DataFrame, measured: Measured) -> list[Arm]:
+        """Choose the tested rows, then the controls."""
+        recipe, rows = self.recipe, measured.rows
         self.observer.stage("select")
-        rows = features.frame.filter(~pl.col("id").is_in(bad["id"].to_list()))
-        context = replace(self.context, target=self.target(inputs, wanted, options, clean))
-        tested = choose(TESTED, recipe.selector, rows, recipe.keep, context)
+        tested = choose(TESTED, recipe.selector, rows, recipe.keep, measured.context)
         if not tested.ids:
             reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(reasons_of(tested).items()))
             raise DataError(f"select.{recipe.selector.op.name} chose no row: {reasons}.")
         gate = recipe.gate
         seeds = tuple(range(gate.seeds))
         arms = [Arm(TESTED, seeds, tested)]
-        arms += controls(gate.controls, tested, rows, gate.seeds, context)
+        arms += controls(gate.controls, tested, rows, gate.seeds, measured.context)
         if gate.reference:
-            may_train = np.flatnonzero(has_length(rows)).tolist()
-            everything = Selection.of(rows, may_train, "everything", otherwise=UNSCORED)
-            arms.append(Arm(gate.reference, (0,), everything))
-        self.artefacts.selection(inputs, findings, features, arms)
+            arms.append(Arm(gate.reference, (0,), everything(rows)))
+        self.artefacts.selection(inputs, findings, measured.features, arms)
         tokens = rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum()
         self.observer.note(f"{len(tested.ids):,} of {rows.height:,} rows, {tokens:,} tokens")
-        return features, arms
-
-    def target(
-        self,
-        inputs: Inputs,
-        selectors: Sequence[BoundOp],
-        options: Mapping[str, Mapping[str, Any]],
-        clean: Pool,
-    ) -> pl.DataFrame | None:
-        """Measure what the selectors want to know of the target rows."""
-        needs = list(dict.fromkeys(name for bound in selectors for name in bound.target))
-        if inputs.target is None or not needs:
-            return None
-        found = measure_pool(inputs.target, needs, options, self.context, fitted_on=clean)
-        self.observer.note(
-            f"{len(inputs.target):,} target rows: {', '.join(needs)}; {found.failed.height} failed"
-        )
-        return found.frame
+        return arms
 
     def train(self, arms: list[Arm], clean: Pool, features: Features) -> list[Trained]:
         self.observer.stage("train")
@@ -234,6 +234,12 @@ def sample(pool: Pool, rows: int | None, seed: int) -> Pool:
         return hashlib.sha256(f"{seed}/{key}".encode()).hexdigest()
 
     return pool.keep(sorted(pool.ids, key=draw)[:rows])
+
+
+def everything(rows: pl.DataFrame) -> Selection:
+    """Choose every row that can be trained on."""
+    may_train = np.flatnonzero(has_length(rows)).tolist()
+    return Selection.of(rows, may_train, "everything", otherwise=UNSCORED)
 
 
 def cut_at(

@@ -1,4 +1,4 @@
-"""The sections of a recipe that name no op: data, gate and budget, with their types and defaults.
+"""The sections of a recipe that name no single op: data, gate, compare and budget, with their types and defaults.
 
 Checked by pydantic, at the edge where a user's text comes in. Ops check their own options (`op`).
 """
@@ -6,7 +6,7 @@ Checked by pydantic, at the edge where a user's text comes in. Ops check their o
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pydantic
 
@@ -72,6 +72,32 @@ class GateSection(_Section):
     seeds: int = pydantic.Field(3, ge=1, le=50)
     alpha: float = pydantic.Field(0.05, gt=0, lt=0.5)
     cluster: str | None = None
+
+
+class CompareSection(_Section):
+    """What `treadle compare` compares. Everything else is the recipe's own.
+
+    `methods` names selections as `select` would describe them. `keep` holds shares of the pool's
+    tokens, so that all arms of one budget cost alike. `train_for` holds lengths of training such as
+    `1 epoch` (a small choice takes fewer steps) or `60 steps` (it is seen more often); without it
+    the recipe's `train` says how long.
+    """
+
+    methods: dict[str, dict[str, Any] | None] | list[str]
+    keep: list[str | float] = ["10%", "30%"]
+    train_for: list[str] = []
+    controls: list[str] = ["longest"]
+    length_matched: bool = True
+    columns: list[str] = []
+
+    @pydantic.field_validator("methods")
+    @classmethod
+    def _has_methods(
+        cls, value: dict[str, dict[str, Any] | None] | list[str]
+    ) -> dict[str, dict[str, Any] | None] | list[str]:
+        if not value:
+            raise ValueError("name at least one, such as {ifd: {by: ifd}}")
+        return value
 
 
 class BudgetSection(_Section):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import polars as pl
+
 from treadle.data.verdict import Arm, Comparison, Verdict
 from treadle.report import plot
 from treadle.report.folder import RunFolder
@@ -38,18 +40,18 @@ def scores(run: RunFolder) -> Section:
             "No arm has been compared yet: verdict.json is written by the gate, at the end."
         )
     else:
-        body = join([*_comparisons(verdict), *_arms(verdict, direction(run))])
+        body = join([*_comparisons(verdict), *_arms(verdict, direction(run.results))])
     return Section("scores", "Score against the controls", "Scores", body)
 
 
-def direction(run: RunFolder) -> str:
+def direction(results: pl.DataFrame | None) -> str:
     """Say whether a higher or a lower value is better, from the results themselves.
 
     `score` is always oriented so that higher is better; `value` is the figure that people know.
     """
-    if run.results is None:
+    if results is None:
         return ""
-    both = run.results.drop_nulls(["score", "value"]).select("score", "value")
+    both = results.drop_nulls(["score", "value"]).select("score", "value")
     if both.height < 2:
         return ""
     spread = both["score"] - both["score"].mean()

@@ -1,0 +1,170 @@
+"""Compare selectors on one pool: methods at several budgets, beside the controls they must beat.
+
+    compare:
+      methods: {ifd: {by: ifd}, spread: {by: ifd, diverse: k_center}, k_center: }
+      keep: [5%, 10%, 30%]                # shares of the pool's tokens
+      train_for: [1 epoch, 60 steps]      # both regimes: equal epochs, and equal steps
+
+A budget is a share of the pool's tokens, so all arms of one budget cost alike and one random draw a
+seed is the token-matched control of every method. `NAME~length` is a random draw with the histogram
+of reply lengths of method NAME: what a method wins over it is not length. Every arm is trained with
+every seed; the whole pool (`full`) once, as a reference.
+
+Not here: the table (`compare_table`) and the page (`report.comparison`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+
+from treadle import op as registry
+from treadle.context import Context
+from treadle.data.matching import length_matched
+from treadle.data.pool import Pool
+from treadle.data.selection import Budget, Selection
+from treadle.data.verdict import RESULT_SCHEMA
+from treadle.errors import DataError
+from treadle.evaluate.sealed import SealedSets
+from treadle.evaluate.stage import Candidate, evaluate_students
+from treadle.flywheel.arms import Arm, Trained, choose, train_arms
+from treadle.flywheel.compare_table import Cell, tabulate
+from treadle.flywheel.features import user_columns
+from treadle.flywheel.recipe import Comparison
+from treadle.flywheel.round import Measured, Round, everything
+
+RANDOM, FULL, BEFORE, LIKE = "random", "full", "before", "~length"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A round that stops before its gate, and what it is to compare."""
+
+    round: Round
+    plan: Comparison
+
+    def turn(self) -> None:
+        """Load, lint, audit, measure; then choose, train and evaluate every arm.
+
+        Raises:
+            TreadleError: anything foreseen; finished work is kept, and a second call goes on.
+        """
+        one = self.round
+        inputs = one.load()
+        user_columns(inputs.pool, self.plan.columns)
+        one.lint(inputs.pool)
+        _, clean = one.audit(inputs)
+        selectors = [*self.plan.methods.values(), *self.plan.controls.values()]
+        measured = one.measure(inputs, clean, [registry.get("select", RANDOM).bind(), *selectors])
+        cells = [*self.choose(measured), *self.whole(measured)]
+        one.observer.stage("train")
+        trained = {cell.name: self.train(cell, clean, measured) for cell in cells}
+        one.observer.note(f"{sum(map(len, trained.values())):,} students")
+        results = self.evaluate(inputs.sealed, trained)
+        one.observer.stage("compare")
+        columns = user_columns(clean, self.plan.columns)
+        table = tabulate(
+            cells, trained, results, measured.rows, columns, one.ledger.costs(),
+            metric=one.recipe.gate.metric, alpha=one.recipe.gate.alpha, context=one.context,
+        )  # fmt: skip
+        self.write(cells, results, table)
+        one.observer.note(f"{len(cells)} arms, {results.height:,} results")
+
+    def choose(self, measured: Measured) -> Iterator[Cell]:
+        """Choose the rows of every method and control at every budget."""
+        self.round.observer.stage("select")
+        total = int(measured.rows["length_total"].sum())
+        for keep, share in self.plan.keep.items():
+            budget = Budget("tokens", max(1, round(share * total)))
+            found = self.chosen(keep, budget, measured)
+            if not found[RANDOM][0].ids:
+                raise DataError(
+                    f"compare.keep: {keep} of the pool is {budget.amount:,.0f} tokens, and no row is "
+                    "that short. Keep more."
+                )
+            for train_for in self.plan.trainers:
+                for method, selections in found.items():
+                    yield Cell(method, self.role(method), keep, train_for, selections)
+            sizes = ", ".join(f"{name} {len(s[0].ids):,}" for name, s in found.items())
+            self.round.observer.note(f"{keep}: {sizes} rows")
+
+    def role(self, method: str) -> str:
+        return "method" if method in self.plan.methods else "control"
+
+    def chosen(
+        self, keep: str, budget: Budget, measured: Measured
+    ) -> dict[str, tuple[Selection, ...]]:
+        """Return the selections of one budget: one, or one a seed where they are drawn."""
+        seeds, context = self.round.recipe.gate.seeds, measured.context
+        draw = registry.get("select", RANDOM).bind()
+        found: dict[str, tuple[Selection, ...]] = {
+            RANDOM: tuple(
+                choose(f"{RANDOM}-{seed}", draw, measured.rows, budget, reseeded(context, seed))
+                for seed in range(seeds)
+            )
+        }
+        for name, bound in {**self.plan.controls, **self.plan.methods}.items():
+            one = choose(f"{name} {keep}", bound, measured.rows, budget, context)
+            if not one.ids:
+                raise DataError(f"compare: {name} chose no row at {keep}.")
+            found[name] = (one,)
+            if self.plan.length_matched and name in self.plan.methods:
+                found[name + LIKE] = tuple(
+                    length_matched(one, measured.rows, context.rng(LIKE, name, keep, seed))
+                    for seed in range(seeds)
+                )
+        return found
+
+    def whole(self, measured: Measured) -> Iterator[Cell]:
+        """The whole pool, and nothing at all: the student as it came."""
+        for train_for in self.plan.trainers:
+            yield Cell(FULL, "reference", "100%", train_for, (everything(measured.rows),))
+        yield Cell(BEFORE, "reference", "0%", "not trained", ())
+
+    def train(self, cell: Cell, clean: Pool, measured: Measured) -> list[Trained]:
+        """Train a cell with every seed."""
+        one = self.round
+        if not cell.selections:
+            return []
+        seeds = range(1 if cell.method == FULL else one.recipe.gate.seeds)
+        arms = [Arm(cell.name, (seed,), cell.selection(seed)) for seed in seeds]
+        bound = self.plan.trainers[cell.train_for]
+        return train_arms(arms, clean, measured.features.frame, bound, one.context)
+
+    def evaluate(self, sealed: SealedSets, trained: Mapping[str, list[Trained]]) -> pl.DataFrame:
+        one = self.round
+        students = [student.candidate for group in trained.values() for student in group]
+        candidates = [Candidate(BEFORE, 0), *students]
+        one.observer.stage("evaluate")
+        results = evaluate_students(
+            sealed, candidates, one.recipe.evaluator, one.context, cluster=one.recipe.gate.cluster
+        )
+        one.ledger.decide("look", {"sets": sealed.sizes, "students": len(candidates)})
+        one.observer.note(f"{len(candidates)} students on {sum(sealed.sizes.values()):,} items")
+        return results
+
+    def write(self, cells: list[Cell], results: pl.DataFrame, table: Mapping[str, Any]) -> None:
+        """Write the table, every arm's rows, and every item's result."""
+        folder = self.round.artefacts.folder
+        folder.write_json("comparison.json", table)
+        lines = pl.DataFrame(table["cells"]).drop("by_seed", "composition", "left")
+        folder.write("comparison.csv", lines.write_csv().encode())
+        folder.write_frame("results.parquet", results.select(*RESULT_SCHEMA))
+        chosen = [
+            selection.chosen.select(
+                pl.lit(cell.method).alias("method"), pl.lit(cell.keep).alias("keep"),
+                pl.lit(draw, pl.Int64).alias("draw"), "id", "rank", "reason",
+            )
+            for cell in cells
+            for draw, selection in enumerate(cell.selections)
+            if cell.train_for == cells[0].train_for
+        ]  # fmt: skip
+        folder.write_frame("selections.parquet", pl.concat(chosen))
+
+
+def reseeded(context: Context, seed: int) -> Context:
+    """Return a context whose draws are those of one seed (see `arms.controls`)."""
+    return replace(context, seed=context.seed * 1_000_003 + seed + 1)

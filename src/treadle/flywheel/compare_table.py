@@ -1,0 +1,228 @@
+"""The honest table of a comparison: one line a method, budget and length of training.
+
+Every line is compared with the random draws of the same budget and training, paired by item and
+seed, with an interval that holds the luck of items and of training (`gate.pairs`). Where many lines
+are compared, some win by luck: `p_holm` is the p-value after Holm's correction over all methods.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from treadle.context import Context
+from treadle.data.selection import Selection
+from treadle.data.verdict import RESULT_SCHEMA
+from treadle.flywheel.arms import Trained
+from treadle.gate.pairs import compare
+from treadle.gate.results import Results, read_results
+
+RESAMPLES = 10_000
+SHOWN_VALUES = 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line: what a method chose at a budget, and how long it is trained on."""
+
+    method: str
+    role: str
+    keep: str
+    train_for: str
+    selections: tuple[Selection, ...]
+    """One, or one a seed where the rows are drawn anew; none for the untrained student."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.keep} {self.train_for}" if self.selections else self.method
+
+    def selection(self, seed: int) -> Selection:
+        return self.selections[seed % len(self.selections)]
+
+
+def tabulate(
+    cells: Sequence[Cell],
+    trained: Mapping[str, Sequence[Trained]],
+    results: pl.DataFrame,
+    rows: pl.DataFrame,
+    columns: Sequence[pl.DataFrame],
+    costs: Sequence[Mapping[str, Any]],
+    *,
+    metric: str,
+    alpha: float,
+    context: Context,
+) -> dict[str, Any]:
+    """Return the whole comparison as plain data.
+
+    Args:
+        rows: features of the rows that could be chosen.
+        columns: frames of `id` and one of the user's columns, whose values are counted in each line.
+        costs: seconds and tokens by stage, from the ledger.
+    """
+    found = read_results(results.select(*RESULT_SCHEMA))
+    lines = []
+    for cell in cells:
+        line: dict[str, Any] = {
+            "name": cell.name, "method": cell.method, "role": cell.role, "keep": cell.keep,
+            "train_for": cell.train_for,
+        }  # fmt: skip
+        line |= _values(found, cell)
+        line |= _against_random(found, cell, alpha, context)
+        line |= _sizes(cell, rows, trained.get(cell.name, []))
+        line |= _answers(results, cell)
+        line |= {"train_seconds": _seconds(costs, f"train.{cell.name}-")}
+        line |= {"composition": _composition(cell, columns), "left": _left(cell)}
+        lines.append(line)
+    _correct(lines)
+    return {
+        **_told(lines, alpha),
+        "metric": metric,
+        "alpha": alpha,
+        "items": len(found.items),
+        "seeds": max(len(line["by_seed"]) for line in lines),
+        "cells": lines,
+        "overlap": _overlap(cells),
+        "costs": [dict(c) for c in costs if str(c["stage"]).startswith(("measure", "select"))],
+    }
+
+
+def _values(found: Results, cell: Cell) -> dict[str, Any]:
+    """Mean over items that all seeds have scored: every seed, their mean and spread."""
+    values_SN = found.arm(cell.name).values
+    is_scored = np.isfinite(values_SN).all(axis=0)
+    by_seed = values_SN[:, is_scored].mean(axis=1)
+    spread = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+    return {
+        "mean": float(by_seed.mean()),
+        "sd": spread,
+        "by_seed": [float(value) for value in by_seed],
+        "unscored": int((~is_scored).sum()),
+    }
+
+
+def _against_random(found: Results, cell: Cell, alpha: float, context: Context) -> dict[str, Any]:
+    """The paired difference of scores to the random draws: above 0 is better."""
+    names = ("difference", "low", "high", "p_better", "p_worse")
+    if cell.method == "random":
+        return dict.fromkeys(names)
+    # The whole pool and the untrained student have no budget: any random line would do, none does.
+    random = f"random {cell.keep} {cell.train_for}"
+    if random not in found.arms:
+        return dict.fromkeys(names)
+    pair = compare(
+        found.arm(cell.name), found.arm(random), found.clusters, "random", "control",
+        alpha=alpha, resamples=RESAMPLES, rng=context.rng("compare", cell.name),
+    )  # fmt: skip
+    one = pair.comparison
+    return dict(zip(names, (one.effect, one.low, one.high, one.p_better, one.p_worse), strict=True))
+
+
+def _correct(lines: Sequence[dict[str, Any]]) -> None:
+    """Add Holm's corrected p-value of `better than random` to every method's line."""
+    tested = sorted(
+        (line for line in lines if line["role"] == "method" and line["p_better"] is not None),
+        key=lambda line: line["p_better"],
+    )
+    for line in lines:
+        line["p_holm"] = None
+    highest = 0.0
+    for rank, line in enumerate(tested):
+        highest = max(highest, min(1.0, line["p_better"] * (len(tested) - rank)))
+        line["p_holm"] = highest
+
+
+def standing(line: Mapping[str, Any], alpha: float) -> str:
+    """Name how a line compares with random rows: better, worse, unclear, or not compared."""
+    if line["p_better"] is None:
+        return "not compared"
+    if line["p_better"] <= alpha:
+        return "better"
+    return "worse" if line["p_worse"] <= alpha else "unclear"
+
+
+def _told(lines: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, str]:
+    """Say what came out, in a headline and a sentence."""
+    methods = [line for line in lines if line["role"] == "method"]
+    better = [line for line in methods if standing(line, alpha) == "better"]
+    worse = sum(standing(line, alpha) == "worse" for line in methods)
+    firm = [line for line in better if line["p_holm"] <= alpha]
+    named = "; ".join(f"{x['method']} at {x['keep']}, {x['train_for']}" for x in firm)
+    total = len(methods)
+    return {
+        "headline": f"{len(better)} of {total} comparisons beat random rows of the same tokens",
+        "sentence": (
+            f"{worse} lost to them, and {total - len(better) - worse} cannot be told apart. At this "
+            f"level about {alpha * total:.1f} would seem to win by luck alone; after Holm's "
+            f"correction {len(firm)} stand{f': {named}' if firm else ''}."
+        ),
+    }
+
+
+def _sizes(cell: Cell, rows: pl.DataFrame, trained: Sequence[Trained]) -> dict[str, Any]:
+    """Rows, tokens, steps and the length of replies; means where rows are drawn anew."""
+    picked = [rows.filter(pl.col("id").is_in(s.ids)) for s in cell.selections]
+    steps = [int(t.figures["steps"]) for t in trained]
+    used = [int(t.figures["tokens"]) for t in trained]
+
+    def mean(values: Sequence[float]) -> float | None:
+        return float(np.mean(values)) if values else None
+
+    return {
+        "rows": mean([frame.height for frame in picked]),
+        "tokens": mean([int(frame["length_total"].sum()) for frame in picked]),
+        "steps": mean(steps),
+        "trained_tokens": mean(used),
+        "reply_tokens": mean([float(frame["length"].mean()) for frame in picked]),  # type: ignore[arg-type]
+    }
+
+
+def _answers(results: pl.DataFrame, cell: Cell) -> dict[str, Any]:
+    """The share of generated answers that stop by themselves: bad format, apart from wrong."""
+    mine = results.filter(pl.col("arm") == cell.name)["has_stopped"].drop_nulls()
+    return {"share_that_stop": float(mine.mean()) if len(mine) else None}  # type: ignore[arg-type]
+
+
+def _seconds(costs: Sequence[Mapping[str, Any]], prefix: str) -> float | None:
+    """Mean seconds of the stages that begin so; None where their work was done by an earlier run."""
+    known = [float(c["seconds"]) for c in costs if str(c["stage"]).startswith(prefix)]
+    return sum(known) / len(known) if known else None
+
+
+def _composition(cell: Cell, columns: Sequence[pl.DataFrame]) -> dict[str, dict[str, float]]:
+    """The share of each value of the user's columns among the chosen rows, the commonest first."""
+    found = {}
+    ids = pl.Series([key for s in cell.selections for key in s.ids], dtype=pl.String)
+    for frame in columns:
+        name = frame.columns[1]
+        values = frame.filter(pl.col("id").is_in(ids))[name].cast(pl.String)
+        counts = Counter(values.fill_null("(none)").to_list())
+        total = max(1, sum(counts.values()))
+        found[name] = {k: n / total for k, n in counts.most_common(SHOWN_VALUES)}
+    return found
+
+
+def _left(cell: Cell) -> dict[str, int]:
+    """Why rows were left out, other than for want of budget."""
+    counts = Counter(cell.selections[0].left["reason"].to_list()) if cell.selections else Counter()
+    return {reason: n for reason, n in sorted(counts.items()) if reason != "over_budget"}
+
+
+def _overlap(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Jaccard overlap of what two methods chose at the same budget (of drawn rows: the first draw)."""
+    found = []
+    first = cells[0].train_for
+    same = [c for c in cells if c.train_for == first and c.role != "reference"]
+    for i, one in enumerate(same):
+        for other in same[i + 1 :]:
+            if one.keep == other.keep:
+                a, b = set(one.selections[0].ids), set(other.selections[0].ids)
+                found.append(
+                    {"keep": one.keep, "a": one.method, "b": other.method,
+                     "jaccard": len(a & b) / len(a | b)}
+                )  # fmt: skip
+    return found

@@ -1,0 +1,342 @@
+"""The page of a comparison: who beat random rows of the same tokens, by how much, and at what cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from treadle.data.pool import from_parquet
+from treadle.errors import DataError
+from treadle.flywheel.compare_table import standing
+from treadle.machinery.disk import Disk, explained
+from treadle.report import plot
+from treadle.report.markup import Child, Column, Safe, Section, explain, join, label, table, tag
+from treadle.report.numbers import (
+    count,
+    decimals,
+    duration,
+    figure,
+    fixed,
+    interval,
+    number,
+    plural,
+    probability,
+    share,
+    signed,
+)
+from treadle.report.scores import direction
+from treadle.report.shell import FILE_NAME, contents, document, shown
+
+Line = Mapping[str, Any]
+FILE = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `treadle compare` left in its folder."""
+
+    name: str
+    headline: str
+    sentence: str
+    metric: str
+    better: str
+    alpha: float
+    items: int
+    seeds: int
+    lines: Sequence[Line]
+    overlap: Sequence[Line]
+    costs: Sequence[Line]
+
+    @property
+    def lengths(self) -> list[str]:
+        return list(dict.fromkeys(line["train_for"] for line in self.lines if line["rows"]))
+
+    @property
+    def level(self) -> str:
+        return f"{100 * (1 - 2 * self.alpha):.3g}%"
+
+    @property
+    def methods(self) -> list[Line]:
+        return [line for line in self.lines if line["role"] == "method"]
+
+    def of(self, method: str, train_for: str | None = None) -> list[Line]:
+        return [
+            line
+            for line in self.lines
+            if line["method"] == method and train_for in (None, line["train_for"])
+        ]
+
+
+def write_comparison(folder: Path) -> Path:
+    """Write `report.html` into the folder of a comparison and return its path.
+
+    Raises:
+        DataError: the folder holds no finished comparison.
+        StoreError: the page cannot be written.
+    """
+    found = read_comparison(folder)
+    path = folder / FILE_NAME
+    sections = [curves(found), lines(found), choices(found), overlap(found), costs(found)]
+    page = document(
+        f"{found.name}: comparison · treadle",
+        contents(found.name, sections),
+        [banner(found), *(shown(section) for section in sections)],
+    )
+    Disk().publish(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Read what the page shows.
+
+    Raises:
+        DataError: it is not there.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        raise DataError(f"{folder}: no finished comparison is here. Run `treadle compare` again.")
+    with explained(path):
+        data = json.loads(path.read_bytes())
+        results = from_parquet((folder / "results.parquet").read_bytes())
+    return Comparison(
+        folder.resolve().name, data["headline"], data["sentence"], data["metric"], direction(results), data["alpha"], data["items"],
+        data["seeds"], data["cells"], data["overlap"], data["costs"],
+    )  # fmt: skip
+
+
+def banner(found: Comparison) -> Safe:
+    """Say in a sentence what came out."""
+    facts = (
+        f"{plural(found.items, 'evaluation item')}, {plural(found.seeds, 'training seed')}, "
+        f"metric {found.metric}" + (f" ({found.better})" if found.better else "")
+    )
+    return tag(
+        "header",
+        tag("p", "treadle compare ", tag("strong", found.name), class_="eyebrow"),
+        tag(
+            "div",
+            tag(
+                "div",
+                tag("h1", found.headline),
+                tag("p", found.sentence, class_="sentence"),
+                tag("p", facts, class_="meaning"),
+            ),
+            class_="decision",
+        ),
+        id="verdict",
+        class_="banner undecided",
+    )
+
+
+def curves(found: Comparison) -> Section:
+    """One small plot a method and length of training: its score and random's against the share."""
+    parts: list[Child] = [
+        explain(
+            "Blue: the method; grey: random rows of the same tokens. Points are means over items and "
+            f"seeds, small rings single seeds. The bar is the {found.level} interval of the method's "
+            "paired difference to random, laid at random's mean: where it misses the grey point, the "
+            "two differ. Dashed: the whole pool; dotted: the untrained student, where it fits."
+        )
+    ]
+    for train_for in found.lengths:
+        names = dict.fromkeys(x["method"] for x in found.methods if x["train_for"] == train_for)
+        figures = [
+            tag("figure", tag("figcaption", name), _curve(found, name, train_for)) for name in names
+        ]
+        parts.append(tag("h3", f"Trained for {train_for}"))
+        parts.append(tag("div", *figures, class_="small-multiples"))
+    return Section("curves", "Score against the share of data", "Curves", join(parts))
+
+
+def _curve(found: Comparison, method: str, train_for: str) -> Safe:
+    mine, random = found.of(method, train_for), found.of("random", train_for)
+    levels = [(x, "full") for x in found.of("full", train_for)]
+    levels += [(x, "before") for x in found.of("before")]
+    bars = {x["keep"]: _bar(found, x, random) for x in mine}
+    near = [v for x in (*mine, *random) for v in (*x["by_seed"], x["mean"])]
+    near += [v for bar in bars.values() for v in bar]
+    far = [[x["mean"]] for x, _ in levels]
+    y = plot.focus(near, far, 170, 20)
+    width, left, right = 340.0, 58.0, 326.0
+    step = (right - left) / len(mine)
+    shapes: list[Child] = [*plot.grid_y(y, left, right)]
+    for one, kind in levels:
+        if y.low <= one["mean"] <= y.high:
+            height = y(one["mean"])
+            shapes.append(plot.line(left, height, right, height, f"level {kind}"))
+            shapes.append(plot.text(right, height - 4, one["method"], "hint", anchor="end"))
+    at = {x["keep"]: left + step * (i + 0.5) for i, x in enumerate(mine)}
+    for group, kind in ((random, "random"), (mine, "tested")):
+        placed = [(at[x["keep"]], y(x["mean"]), x) for x in group if x["keep"] in at]
+        shapes.append(plot.path([(px, py) for px, py, _ in placed], f"outline {kind}"))
+        for px, py, x in placed:
+            for value in x["by_seed"]:
+                shapes.append(plot.dot(px, y(value), 2.5, f"ring {kind}"))
+            tip = f"{x['method']} {x['keep']}: {figure(x['mean'])}"
+            shapes.append(plot.dot(px, py, 5, f"mean {kind}", tip))
+    for keep, px in at.items():
+        low, high = bars[keep]
+        shapes.append(plot.line(px + 9, y(low), px + 9, y(high), "whisker tested"))
+        shapes.append(plot.text(px, 190, keep, "tick", anchor="middle"))
+    return plot.svg(width, 200, f"{method}: {found.metric} against the share kept", *shapes)
+
+
+def _bar(found: Comparison, line: Line, random: Sequence[Line]) -> tuple[float, float]:
+    """The interval of a line's difference to random, on the scale of the metric."""
+    middle = next(x["mean"] for x in random if x["keep"] == line["keep"])
+    sign = -1 if found.better.startswith("lower") else 1
+    return middle + sign * line["low"], middle + sign * line["high"]
+
+
+def lines(found: Comparison) -> Section:
+    """The table: every arm, its seeds, and its difference to random."""
+    widths = [(x["high"] - x["low"]) / 2 for x in found.lines if x["low"] is not None]
+    places = decimals(widths)
+    columns = [
+        Column("Method"), Column("Keep"), Column("Rows", True), Column("Tokens", True),
+        Column("Steps", True), Column(f"Mean {found.metric}", True), Column("SD", True),
+        Column("Each seed", True), Column("Better than random by", True),
+        Column(f"{found.level} interval", True), Column("p (better)", True),
+        Column("p (Holm)", True),
+    ]  # fmt: skip
+    has_replies = any(x["share_that_stop"] is not None for x in found.lines)
+    if has_replies:
+        columns += [Column("Unscored", True), Column("Stop by themselves", True)]
+    parts: list[Child] = [
+        explain(
+            "Differences are paired by item and seed and positive where the line is better than "
+            "random rows of the same budget and training. `NAME~length` is a random draw with the "
+            "reply lengths of NAME: what NAME wins over it is not length. p (Holm) corrects for "
+            "the number of methods compared. The whole pool was trained on once, and costs more."
+        )
+    ]
+    before = found.of("before")
+    for train_for in found.lengths:
+        group = [x for x in found.lines if x["train_for"] == train_for]
+        parts.append(tag("h3", f"Trained for {train_for}"))
+        parts.append(
+            table(
+                f"Arms trained for {train_for} ({found.better})",
+                columns,
+                [_row(x, found.alpha, places)[: len(columns)] for x in (*before, *group)],
+                class_="compared",
+            )
+        )
+    return Section("table", "Every arm", "Table", join(parts))
+
+
+def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
+    kind = standing(x, alpha)
+    is_compared = x["difference"] is not None
+    return (
+        x["method"],
+        x["keep"],
+        count(x["rows"]),
+        count(x["tokens"]),
+        count(x["steps"]),
+        fixed(x["mean"], places),
+        fixed(x["sd"], places),
+        ", ".join(fixed(v, places) for v in x["by_seed"]),
+        tag("span", signed(x["difference"], places), class_=f"is-{kind}"),
+        interval(x["low"], x["high"], places) if is_compared else "–",
+        probability(x["p_better"]),
+        probability(x["p_holm"]),
+        count(x["unscored"]),
+        share(x["share_that_stop"], 1.0) if x["share_that_stop"] is not None else "–",
+    )
+
+
+def choices(found: Comparison) -> Section:
+    """What each method likes: length, composition, and why rows were left out."""
+    first = found.lengths[0] if found.lengths else ""
+    shown_lines = [x for x in found.lines if x["rows"] and x["train_for"] == first]
+    names = list(dict.fromkeys(name for x in shown_lines for name in x["composition"]))
+    columns = [
+        Column("Method"), Column("Keep"), Column("Rows", True), Column("Reply tokens a row", True),
+        *(Column(label(name)) for name in names), Column("Left out, but for budget"),
+    ]  # fmt: skip
+    body = [
+        (
+            x["method"],
+            x["keep"],
+            count(x["rows"]),
+            figure(x["reply_tokens"]),
+            *(_parts(x["composition"].get(name, {})) for name in names),
+            ", ".join(f"{n:,} {reason}" for reason, n in x["left"].items()) or "–",
+        )
+        for x in shown_lines
+    ]
+    told = explain(
+        "Many published scores are length in disguise: compare the reply tokens with those of random "
+        "and longest. At equal tokens, long rows are few rows."
+    )
+    return Section(
+        "choices",
+        "What they choose",
+        "Choices",
+        join([told, table("Chosen rows", columns, body, class_="compared")]),
+    )
+
+
+def _parts(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share(part, 1.0)}" for name, part in values.items()) or "–"
+
+
+def overlap(found: Comparison) -> Section:
+    """How much do methods agree?"""
+    parts: list[Child] = [
+        explain(
+            "Jaccard overlap: the share of rows chosen by both among those chosen by either. Drawn "
+            "rows are represented by their first draw."
+        )
+    ]
+    for keep in dict.fromkeys(x["keep"] for x in found.overlap):
+        pairs = {(x["a"], x["b"]): x["jaccard"] for x in found.overlap if x["keep"] == keep}
+        names = list(dict.fromkeys(name for pair in pairs for name in pair))
+        columns = [Column("Method"), *(Column(name, True) for name in names)]
+        body = [
+            (a, *(_jaccard(pairs.get((a, b), pairs.get((b, a)))) for b in names)) for a in names
+        ]
+        parts.append(table(f"Overlap at {keep}", columns, body))
+    return Section("overlap", "Overlap", "Overlap", join(parts))
+
+
+def _jaccard(value: float | None) -> str:
+    return "–" if value is None else fixed(value, 2)
+
+
+def costs(found: Comparison) -> Section:
+    """What measuring, choosing and training took."""
+    stages = [
+        (x["stage"], count(x["rows"]), count(x["tokens"]), duration(x["seconds"]))
+        for x in found.costs
+    ]
+    arms = [
+        (x["method"], x["keep"], x["train_for"], count(x["trained_tokens"]),
+         duration(x["train_seconds"]))
+        for x in found.lines if x["rows"]
+    ]  # fmt: skip
+    measured = sum(number(x["seconds"]) or 0.0 for x in found.costs)
+    trained = _total(x["train_seconds"] for x in found.methods)
+    ratio = f"{fixed(measured / trained, 2)} times" if trained else "unknown, as a multiple of,"
+    told = explain(
+        "Work that an earlier run has done is not done again, and not counted here. Measuring and "
+        f"choosing for all methods took {duration(measured)}: {ratio} one training of each method "
+        "at each budget."
+    )
+    wide = [Column("Stage"), Column("Rows", True), Column("Tokens", True), Column("Time", True)]
+    each = [
+        Column("Method"), Column("Keep"), Column("Trained for"), Column("Tokens read", True),
+        Column("Time a seed", True),
+    ]  # fmt: skip
+    body = join(
+        [told, table("Measuring and choosing", wide, stages), table("Training", each, arms)]
+    )
+    return Section("costs", "Cost", "Cost", body)
+
+
+def _total(values: Iterable[float | None]) -> float:
+    return sum(value for value in values if value is not None)

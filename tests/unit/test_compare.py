@@ -1,0 +1,196 @@
+"""`treadle compare`: every method beside random rows of the same tokens, and nothing hidden."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import treadle
+from treadle.errors import BudgetError, RecipeError
+from treadle.flywheel.compare_table import _correct
+from turns import RECIPE, write_turn
+
+COMPARE = """\
+compare:
+  methods: {ifd: {by: ifd}, k_center: }
+  keep: [10%, 30%]
+  train_for: [1 epoch, 12 steps]
+  columns: [quality]
+"""
+METHODS = ["random", "longest", "ifd", "ifd~length", "k_center", "k_center~length"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("compare")
+    write_turn(place, RECIPE + COMPARE)
+    treadle.compare(place / "recipe.yaml", out=place / "runs" / "x", progress=False)
+    return place / "runs" / "x"
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "comparison.json").read_text())
+    return found
+
+
+def cell(table: dict[str, Any], *key: str) -> dict[str, Any]:
+    return next(c for c in table["cells"] if (c["method"], c["keep"], c["train_for"]) == key)
+
+
+def test_every_method_meets_every_budget_and_training(table: dict[str, Any]) -> None:
+    keys = [(c["method"], c["keep"], c["train_for"]) for c in table["cells"]]
+    wanted = [
+        (method, keep, train_for)
+        for keep in ("10%", "30%")
+        for train_for in ("1 epoch", "12 steps")
+        for method in METHODS
+    ]
+    wanted += [("full", "100%", "1 epoch"), ("full", "100%", "12 steps")]
+    assert sorted(keys) == sorted([*wanted, ("before", "0%", "not trained")])
+
+
+def test_arms_of_one_budget_cost_alike(table: dict[str, Any]) -> None:
+    whole = cell(table, "full", "100%", "1 epoch")["tokens"]
+    for one in table["cells"]:
+        if one["role"] == "reference":
+            continue
+        share = int(one["keep"].rstrip("%")) / 100
+        slack = 0.35 if one["method"].endswith("~length") else 0.0  # rows, not tokens, are matched
+        assert one["tokens"] <= share * whole * (1 + slack) + 1
+        assert one["tokens"] > 0.5 * share * whole
+        if one["train_for"] == "12 steps":
+            assert one["steps"] == 12
+
+
+def test_differences_are_paired_by_item_and_seed(table: dict[str, Any], folder: Path) -> None:
+    results = pl.read_parquet(folder / "results.parquet")
+    one = cell(table, "k_center", "30%", "1 epoch")
+    mine = results.filter(arm=one["name"]).sort("seed", "item")
+    random = results.filter(arm="random 30% 1 epoch").sort("seed", "item")
+    assert mine["item"].to_list() == random["item"].to_list()
+    assert one["difference"] == pytest.approx((mine["score"] - random["score"]).mean())
+    assert one["low"] < one["difference"] < one["high"]
+    by_seed = mine.group_by("seed", maintain_order=True).agg(pl.col("value").mean())["value"]
+    assert one["by_seed"] == pytest.approx(by_seed.to_list())
+    assert one["sd"] == pytest.approx(np.std(one["by_seed"], ddof=1))
+
+
+def test_the_whole_pool_and_the_untrained_student_are_not_compared(table: dict[str, Any]) -> None:
+    for one in table["cells"]:
+        is_compared = one["role"] != "reference" and one["method"] != "random"
+        assert (one["p_better"] is not None) == is_compared
+        assert (one["p_holm"] is not None) == (one["role"] == "method")
+
+
+def test_holm_by_hand() -> None:
+    lines = [{"role": "method", "p_better": p} for p in (0.01, 0.04, 0.03, 0.005)]
+    lines.append({"role": "control", "p_better": 0.0001})
+    _correct(lines)
+    assert [line["p_holm"] for line in lines] == pytest.approx([0.03, 0.06, 0.06, 0.02, None])
+
+
+def test_random_draws_differ_by_seed_and_choices_do_not(folder: Path) -> None:
+    chosen = pl.read_parquet(folder / "selections.parquet").filter(keep="30%")
+    draws = {
+        method: [set(part["id"]) for part in group.partition_by("draw")]
+        for (method,), group in chosen.partition_by("method", as_dict=True).items()
+    }
+    assert len(draws["ifd"]) == len(draws["longest"]) == 1
+    for method in ("random", "ifd~length"):
+        assert len(draws[method]) == 3
+        assert draws[method][0] != draws[method][1]
+
+
+def test_overlap_and_composition_are_those_of_the_rows(table: dict[str, Any], folder: Path) -> None:
+    chosen = pl.read_parquet(folder / "selections.parquet").filter(keep="30%", draw=0)
+    one, other = (set(chosen.filter(method=m)["id"]) for m in ("longest", "ifd"))
+    pair = next(
+        x for x in table["overlap"]
+        if x["keep"] == "30%" and {x["a"], x["b"]} == {"longest", "ifd"}
+    )  # fmt: skip
+    assert pair["jaccard"] == pytest.approx(len(one & other) / len(one | other))
+    full = cell(table, "full", "100%", "1 epoch")["composition"]["quality"]
+    assert sum(full.values()) == pytest.approx(1.0)
+    assert set(full) == {"0", "1", "2", "3", "4"}
+
+
+def test_the_page_has_the_table_and_runs_nothing(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    assert "<script" not in page
+    assert "script-src" not in page
+    table = json.loads((folder / "comparison.json").read_text())
+    assert table["headline"] in page
+    for name in METHODS:
+        assert name in page
+    assert pl.read_csv(folder / "comparison.csv").height == len(table["cells"])
+
+
+def test_a_second_call_does_no_work_and_gives_the_same_bytes(folder: Path) -> None:
+    names = ("comparison.csv", "results.parquet", "selections.parquet")
+    before = {name: (folder / name).read_bytes() for name in names}
+    costs = treadle.Run(folder).costs()
+    recipe = folder.parent.parent / "recipe.yaml"
+    treadle.compare(recipe, out=folder, progress=False)
+
+    def work(found: list[dict[str, Any]]) -> int:
+        return sum(c["tasks"] for c in found if c["stage"].startswith(("measure", "train", "eval")))
+
+    assert work(treadle.Run(folder).costs()) == work(costs)
+    assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_it_is_listed_among_runs(folder: Path) -> None:
+    (listed,) = treadle.runs(folder.parent)
+    assert listed["decision"] == "compared"
+    assert "beat random rows" in listed["sentence"]
+
+
+def test_a_comparison_goes_on_after_its_budget_ran_out(tmp_path: Path) -> None:
+    write_turn(tmp_path, RECIPE + COMPARE)
+    recipe, out = tmp_path / "recipe.yaml", tmp_path / "runs" / "x"
+    with pytest.raises(BudgetError):
+        treadle.compare(recipe, out=out, overrides=["budget.tokens=20000"], progress=False)
+    assert not (out / "comparison.json").exists()
+    found = treadle.compare(recipe, out=out, progress=False)
+    assert len(found["cells"]) == 27
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ("compare: {methods: {}}", "name at least one"),
+        ("compare: {methods: [k_centre]}", "unknown selector 'k_centre'. Did you mean 'k_center'?"),
+        ("compare: {methods: [random]}", "'random' cannot be the name of a method"),
+        ("compare: {methods: {a: {by: ifd, drop_abov: 1}}}", "unknown option 'drop_abov'"),
+        ("compare: {methods: [k_center], keep: [300 rows]}", "is no share"),
+        ("compare: {methods: [k_center], train_for: [soon]}", "is not a length of training"),
+        ("compare: {methods: [k_center], controls: [shortest]}", "unknown select op 'shortest'"),
+        ("compare: {methods: [k_center], seeds: 3}", "unknown key 'seeds'"),
+        ("compare: {methods: [k_center], columns: [colour]}", "'colour' is neither"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_spent(
+    tmp_path: Path, section: str, said: str
+) -> None:
+    write_turn(tmp_path, RECIPE + section + "\n")
+    with pytest.raises(RecipeError) as error:
+        treadle.compare(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
+    assert said in str(error.value)
+
+
+def test_a_recipe_without_the_section_says_what_to_write(tmp_path: Path) -> None:
+    write_turn(tmp_path, RECIPE)
+    with pytest.raises(RecipeError, match="has no section `compare`"):
+        treadle.compare(tmp_path / "recipe.yaml", progress=False)
+
+
+def test_run_takes_a_recipe_with_the_section_and_ignores_it(tmp_path: Path) -> None:
+    write_turn(tmp_path, RECIPE + COMPARE)
+    found = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
+    assert found.verdict["decision"]

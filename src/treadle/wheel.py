@@ -130,7 +130,10 @@ def _round(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) ->
 def check(
     recipe: str | Path, *, overrides: Sequence[str] = (), plugins: Sequence[str | Path] = ()
 ) -> tuple[Recipe, Estimate]:
-    """Check a whole recipe and its data, and estimate tokens, minutes and disk. Spends nothing."""
+    """Check a whole recipe and its data, and estimate tokens, minutes and disk. Spends nothing.
+
+    With a section `compare` the estimate is that of the comparison.
+    """
     _plug(plugins)
     checked = read_recipe(Path(recipe), overrides)
     return checked, estimate(checked, load_inputs(checked), Path.cwd())

@@ -190,6 +190,17 @@ def test_a_recipe_without_the_section_says_what_to_write(tmp_path: Path) -> None
         treadle.compare(tmp_path / "recipe.yaml", progress=False)
 
 
+def test_check_estimates_the_comparison(tmp_path: Path) -> None:
+    write_turn(tmp_path, (RECIPE + COMPARE).replace("student: scripted", "student: proxy"))
+    recipe = tmp_path / "recipe.yaml"
+    overrides = ["train={method: sft}"]
+    _, whole = treadle.check(recipe, overrides=overrides)
+    _, half = treadle.check(recipe, overrides=[*overrides, "compare.keep=[10%]"])
+    _, turn = treadle.check(recipe, overrides=[*overrides, "compare={methods: [longest]}"])
+    # 6 names, 3 seeds: at 10% and 30%, an epoch each and 12 steps of 8 rows
+    assert whole.tokens > half.tokens > turn.tokens > 0
+
+
 def test_run_takes_a_recipe_with_the_section_and_ignores_it(tmp_path: Path) -> None:
     write_turn(tmp_path, RECIPE + COMPARE)
     found = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)

@@ -121,6 +121,8 @@ def check(
         show.as_json({"recipe": checked.resolved(), "estimate": cost.as_json()})
         return
     show.out.print(f"[green]The recipe is valid.[/]\n\n{escape(checked.text())}")
+    if checked.compare is not None:
+        show.out.print("\nThe cost is that of [bold]treadle compare[/].")
     rows = [(name, f"{minutes:.1f} min") for name, minutes in cost.minutes.items()]
     show.table(("stage", "about"), rows)
     known = cost.parameters is not None

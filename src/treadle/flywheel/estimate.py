@@ -58,25 +58,24 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
-    """Estimate a whole round from the data and this machine's measured speed."""
+    """Estimate a whole round from the data and this machine's measured speed.
+
+    With a section `compare`, estimate the comparison instead.
+    """
     machine = this_machine()
     parameters = parameters_of(recipe.student)
     items = sum(inputs.sealed.sizes.values())
     mean = tokens_of(inputs.pool) / max(1, len(inputs.pool))
     rows = min(len(inputs.pool), recipe.data.sample or len(inputs.pool))
     pool_tokens = mean * rows
-    share = _share(recipe, rows, pool_tokens)
-    gate = recipe.gate
-    arms = gate.seeds * (1 + len(gate.controls))
-    options = recipe.trainer.options
-    arm_tokens = pool_tokens * share * _epochs(options, round(rows * share))
-    full_tokens = pool_tokens * _epochs(options, rows) if gate.reference else 0.0
+    counted = _compared if recipe.compare is not None else _turned
+    trainings, trained_tokens = counted(recipe, rows, pool_tokens)
     generated = items * int(recipe.evaluator.options.get("max_new_tokens", 0))
-    students = arms + 1 + (1 if gate.reference else 0)
+    students = trainings + 1
     # Scoring reads each row twice: the conversation, and the reply alone.
     work = {
         "measure": _scored_tokens(recipe, pool_tokens, rows),
-        "train": arms * arm_tokens + full_tokens,
+        "train": trained_tokens,
         "evaluate": students * (items * mean + generated),
     }
     speed = machine.best * 1e9
@@ -102,6 +101,31 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
         machine=machine,
         parameters=parameters,
     )
+
+
+def _turned(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
+    """How many trainings a round has, and how many tokens they read."""
+    share, gate, options = _share(recipe, rows, tokens), recipe.gate, recipe.trainer.options
+    arms = gate.seeds * (1 + len(gate.controls))
+    arm = tokens * share * _epochs(options, round(rows * share))
+    full = tokens * _epochs(options, rows) if gate.reference else 0.0
+    return arms + (1 if gate.reference else 0), arms * arm + full
+
+
+def _compared(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
+    """The same of a comparison."""
+    plan = recipe.compare
+    assert plan is not None
+    names = 1 + len(plan.controls) + len(plan.methods) * (2 if plan.length_matched else 1)
+    arms, read = 0, 0.0
+    for bound in plan.trainers.values():
+        for share in plan.keep.values():
+            arms += names * recipe.gate.seeds
+            part = tokens * share * _epochs(bound.options, round(rows * share))
+            read += names * recipe.gate.seeds * part
+        arms += 1
+        read += tokens * _epochs(bound.options, rows)
+    return arms, read
 
 
 def _epochs(options: Mapping[str, Any], rows: int) -> float:
@@ -135,7 +159,9 @@ def _share(recipe: Recipe, rows: int, tokens: float) -> float:
 
 
 def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
-    needs = {*recipe.selector.needs, *recipe.measures}
+    plan = recipe.compare
+    selectors = [recipe.selector] if plan is None else [*plan.methods.values()]
+    needs = {*(name for bound in selectors for name in bound.needs), *recipe.measures}
     likelihood = {"ifd", "nll", "perplexity", "token_entropy", "token_logprobs"}
     return 1.6 * tokens - TEMPLATE_TOKENS * rows if needs & likelihood else 0.0
 

@@ -116,7 +116,9 @@ def _recipe(folder: RunFolder) -> dict[str, Any]:
     """The recipe that a folder is a run of, with every default written out."""
     try:
         recipe: dict[str, Any] = folder.read_json("identity.json")["recipe"]
-        return {"student": str(recipe["student"]), "select": dict(recipe["select"])}
+        select = recipe["select"]
+        steps = [dict(step) for step in (select if isinstance(select, list) else [select])]
+        return {"student": str(recipe["student"]), "select": steps[-1]}
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"{folder.path / 'identity.json'}: names no recipe ({error!r})."

@@ -409,3 +409,48 @@ def test_a_column_that_begins_like_a_measure_is_the_users(tmp_path: Path) -> Non
         else:
             with pytest.raises(RecipeError, match=r"makes no column 'length_teir', but length,"):
                 treadle.run(recipe, out=tmp_path / "runs" / "y", progress=False)
+
+
+STEPS = "select: [{by: length, keep: 50%}, {by: ifd, keep: 20 rows}]"
+
+
+def test_a_costly_measure_reads_only_what_cheap_steps_let_through(tmp_path: Path) -> None:
+    plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
+    write_turn(tmp_path, RECIPE.replace(plain, STEPS))
+    run = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
+    left = run.counts["left_after_audit"]
+    features = run.features
+    assert features.height == left
+    assert features["ifd"].drop_nulls().len() <= left // 2 + 1
+    assert features["length"].null_count() == 0
+    chosen = run.selection.filter(arm="selected")
+    reasons = chosen.filter(pl.col("rank").is_null())["reason"]
+    first = reasons.str.starts_with("step_1_top: over_budget").sum()
+    assert first == left - round(left / 2)
+    assert chosen.drop_nulls("rank").height == 20
+    assert chosen.height == left, "every row has its reason"
+    long = features.sort("length", descending=True)[: round(left / 2)]["id"]
+    assert set(chosen.drop_nulls("rank")["id"]) <= set(long)
+    controls = run.selection.filter(arm="random-0")["id"]
+    assert not set(controls) <= set(long), "controls are drawn from all rows"
+    assert rows_done(run, "measure.ifd") < left < rows_done(run, "measure.length")
+    again = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
+    assert again.selection.equals(run.selection)
+
+
+@pytest.mark.parametrize(
+    ("select", "said"),
+    [
+        ("select: [{by: length}, {by: ifd, keep: 10%}]", "say how much this step keeps"),
+        ("select: []", "a list holds one mapping a step"),
+        ("select: [{by: length, keep: 50%}, ifd]", "a list holds one mapping a step"),
+        ("select: [{by: length, keep: 50%}, {by: ifdd, keep: 5%}]", "'ifdd' is neither"),
+        ("select: [{by: length, keep: half}, {by: ifd}]", "'half' is not a budget"),
+    ],
+)
+def test_a_mistake_in_a_step_is_told_at_once(tmp_path: Path, select: str, said: str) -> None:
+    plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
+    write_turn(tmp_path, RECIPE.replace(plain, select))
+    with pytest.raises(RecipeError) as error:
+        treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
+    assert said in str(error.value)

@@ -105,7 +105,7 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
 
 def _turned(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
     """How many trainings a round has, and how many tokens they read."""
-    share, gate, options = _share(recipe, rows, tokens), recipe.gate, recipe.trainer.options
+    share, gate, options = _shares(recipe, rows, tokens)[-1], recipe.gate, recipe.trainer.options
     arms = gate.seeds * (1 + len(gate.controls))
     arm = tokens * share * _epochs(options, round(rows * share))
     full = tokens * _epochs(options, rows) if gate.reference else 0.0
@@ -151,19 +151,31 @@ def parameters_of(student: str) -> int | None:
     return None
 
 
-def _share(recipe: Recipe, rows: int, tokens: float) -> float:
-    keep = recipe.keep
-    if keep.unit == "share":
-        return keep.amount
-    return min(1.0, keep.amount / max(1.0, rows if keep.unit == "rows" else tokens))
+def _shares(recipe: Recipe, rows: int, tokens: float) -> list[float]:
+    """The share of the pool that is there before each step of the selection, and after the last."""
+    found = [1.0]
+    for step in recipe.steps:
+        keep = step.keep
+        if keep.unit == "share":
+            found.append(found[-1] * keep.amount)
+        else:
+            part = keep.amount / max(1.0, rows if keep.unit == "rows" else tokens)
+            found.append(min(found[-1], part))
+    return found
 
 
 def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
-    plan = recipe.compare
-    selectors = [recipe.selector] if plan is None else [*plan.methods.values()]
-    needs = {*(name for bound in selectors for name in bound.needs), *recipe.measures}
+    """Tokens that the student reads to measure: all rows, or those that reach the step that asks."""
     likelihood = {"ifd", "nll", "perplexity", "token_entropy", "token_logprobs"}
-    return 1.6 * tokens - TEMPLATE_TOKENS * rows if needs & likelihood else 0.0
+    asked = [(1.0, set(recipe.measures))] if len(recipe.steps) == 1 else []
+    if recipe.compare is not None:
+        asked += [(1.0, set(bound.needs)) for bound in recipe.compare.methods.values()]
+    else:
+        shares = _shares(recipe, rows, tokens)
+        needs = [set(step.selector.needs) for step in recipe.steps]
+        asked += list(zip(shares, needs, strict=False))
+    share = max((part for part, needs in asked if needs & likelihood), default=0.0)
+    return share * (1.6 * tokens - TEMPLATE_TOKENS * rows)
 
 
 def _disk_mb(recipe: Recipe, inputs: Inputs, parameters: int, arms: int, *, lora: bool) -> float:

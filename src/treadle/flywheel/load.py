@@ -66,7 +66,8 @@ def load_inputs(recipe: Recipe) -> Inputs:
 
 def _refuse_unknown_columns(recipe: Recipe, pool: Pool, sealed: SealedSets) -> None:
     """Say it now, and not after all training."""
-    user_columns(pool, recipe.selector.needs)
+    for step in recipe.steps:
+        user_columns(pool, step.selector.needs)
     if recipe.gate.cluster is not None:
         try:
             items_of(sealed, cluster=recipe.gate.cluster)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +66,26 @@ class Comparison:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a selection: a selector, and how much of what it is given it lets through."""
+
+    selector: registry.BoundOp
+    keep: Budget
+
+    def resolved(self) -> dict[str, object]:
+        """Return it as plain data."""
+        name = self.selector.op.name
+        return {"method": name, **_plain(self.selector), "keep": _budget_text(self.keep)}
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe: sections, and the ops that they name, bound to their options."""
+    """A checked recipe: sections, and the ops that they name, bound to their options.
+
+    `filters` come before the selector: each sees what the one before it let through, so that a costly
+    measure reads only what cheap ones have left.
+    """
 
     name: str
     folder: Path
@@ -78,6 +95,7 @@ class Recipe:
     data: DataSection
     audits: Mapping[str, registry.BoundOp]
     measures: Mapping[str, Mapping[str, Any]]
+    filters: tuple[Step, ...]
     selector: registry.BoundOp
     keep: Budget
     trainer: registry.BoundOp
@@ -87,12 +105,18 @@ class Recipe:
     budget: BudgetSection
     compare: Comparison | None = None
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The whole selection: filters, then the selector."""
+        return (*self.filters, Step(self.selector, self.keep))
+
     def path(self, text: str) -> Path:
         """Resolve a path of the recipe against the folder that it lies in."""
         return _resolved(text, self.folder)
 
     def resolved(self) -> dict[str, object]:
         """Return the whole recipe as plain data, with every default written out."""
+        last = self.steps[-1]
         return {
             "student": self.student,
             "embedder": self.embedder,
@@ -100,11 +124,7 @@ class Recipe:
             "data": self.data.model_dump(exclude_none=True),
             "audit": {name: _plain(bound) for name, bound in self.audits.items()},
             "measure": {name: dict(options) for name, options in self.measures.items()},
-            "select": {
-                "method": self.selector.op.name,
-                **_plain(self.selector),
-                "keep": _budget_text(self.keep),
-            },
+            "select": [s.resolved() for s in self.steps] if self.filters else last.resolved(),
             "train": {"method": self.trainer.op.name, **_plain(self.trainer)},
             "evaluate": _plain(self.evaluator),
             "gate": self.gate.model_dump(),
@@ -197,7 +217,7 @@ class _Checker:
         embedder = self.text("embedder", "hashed" if student in ("scripted", "proxy") else "minilm")
         audits = self.audits()
         measures = self.measures()
-        selector, keep = self.selector()
+        *filters, last = self.selection()
         trainer = self.method("train", "ngram" if student == "scripted" else "sft")
         evaluator, judge = self.evaluator(gate), self.judge(gate)
         self.models(student, embedder, trainer)
@@ -207,20 +227,18 @@ class _Checker:
             self.files(data)
         if gate is not None:
             self.controls(gate)
-        if data is not None and selector is not None and selector.target and not data.target:
-            self.fail(
-                ("select",),
-                f"select.{selector.op.name} looks for rows like those of a target: write "
-                "`data: {target: dev.jsonl}` with examples of the capability.",
-            )
+        if data is not None and not data.target:
+            methods = comparison.methods.values() if comparison is not None else ()
+            self.no_target(("select",), [s.selector for s in (*filters, last) if s is not None])
+            self.no_target(("compare", "methods"), methods)
         if self.errors:
             count = len(self.errors)
             head = f"{count} errors in the recipe:\n" if count > 1 else ""
             raise RecipeError(head + "\n".join(self.errors))
         # No error was found, so every part is there.
         return Recipe(
-            self.name, self.folder, student, embedder, seed, data, audits, measures, selector,
-            keep, trainer, evaluator, gate, judge, budget, comparison,
+            self.name, self.folder, student, embedder, seed, data, audits, measures,
+            tuple(filters), last.selector, last.keep, trainer, evaluator, gate, judge, budget, comparison,
         )  # fmt: skip
 
     def fail(self, path: tuple[str, ...], message: str) -> None:
@@ -303,17 +321,38 @@ class _Checker:
         bound = {n: self.bind("measure", str(n), o, "measure", str(n)) for n, o in raw.items()}
         return {str(name): op.options for name, op in bound.items() if op is not None}
 
-    def selector(self) -> tuple[Any, Any]:
-        raw = self.mapping("select")
-        if raw is None:
-            return None, None
+    def selection(self) -> list[Any]:
+        """Bind the steps of `select`: one mapping, or a list of them."""
+        raw = self.document.data.get("select")
+        if not isinstance(raw, list):
+            raw = self.mapping("select")
+            return [None if raw is None else self.step(raw, is_last=True)]
+        if not raw or not all(isinstance(one, dict) for one in raw):
+            self.fail(("select",), "select: a list holds one mapping a step, such as {by: ifd}.")
+            return [None]
+        return [self.step(one, is_last=one is raw[-1]) for one in raw]
+
+    def step(self, raw: Mapping[str, Any], *, is_last: bool) -> Step | None:
+        method, options = short_form(raw)
         keep = None
+        if "keep" not in options and not is_last:
+            self.fail(("select",), f"select.{method}: say how much this step keeps, as keep: 50%.")
         try:
-            keep = Budget.parse(raw.pop("keep", "30%"))
+            keep = Budget.parse(options.pop("keep", "30%"))
         except RecipeError as error:
             self.fail(("select", "keep"), str(error))
-        method, options = short_form(raw)
-        return self.bind("select", method, options, "select"), keep
+        bound = self.bind("select", method, options, "select")
+        return None if bound is None or keep is None else Step(bound, keep)
+
+    def no_target(self, path: tuple[str, ...], selectors: Iterable[registry.BoundOp]) -> None:
+        """Refuse selectors that look for rows like a target's, since there is none."""
+        for bound in selectors:
+            if bound.target:
+                self.fail(
+                    path,
+                    f"{path[0]}.{bound.op.name} looks for rows like those of a target: write "
+                    "`data: {target: dev.jsonl}` with examples of the capability.",
+                )
 
     def method(self, name: registry.Role, default: str) -> Any:
         raw = self.mapping(name)

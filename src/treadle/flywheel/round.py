@@ -31,7 +31,7 @@ from treadle.flywheel.estimate import estimate, parameters_of
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.load import Inputs, load_inputs
 from treadle.flywheel.progress import Observer
-from treadle.flywheel.recipe import Recipe
+from treadle.flywheel.recipe import Recipe, Step
 from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.models.protocol import Student
@@ -45,6 +45,15 @@ class Measured:
     features: Features
     rows: pl.DataFrame
     context: Context
+
+    def with_more(self, later: Measured) -> Measured:
+        """Add features that a later step measured, on fewer rows."""
+        new = [c for c in later.features.frame.columns if c not in self.features.frame.columns]
+        frame = self.features.frame.join(
+            later.features.frame.select("id", *new), on="id", how="left", maintain_order="left"
+        )
+        failed = pl.concat([self.features.failed, later.features.failed]).unique("id", keep="first")
+        return replace(self, features=Features(frame, failed.sort("id")))
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,9 @@ class Round:
         inputs = self.load()
         self.lint(inputs.pool)
         findings, clean = self.audit(inputs)
-        measured = self.measure(inputs, clean, [self.recipe.selector, *self.controls])
-        arms = self.select(inputs, findings, measured)
+        first = self.recipe.steps[0].selector
+        measured = self.measure(inputs, clean, [first, *self.controls])
+        measured, arms = self.select(inputs, findings, clean, measured)
         trained = self.train(arms, clean, measured.features)
         results = self.evaluate(inputs.sealed, trained)
         return self.gate(inputs.sealed, results)
@@ -156,7 +166,9 @@ class Round:
         """Measure what these selectors need to know, of the rows and of the target's."""
         recipe = self.recipe
         self.observer.stage("measure")
-        needs = ["length", *(n for bound in selectors for n in bound.needs), *recipe.measures]
+        later = {name for step in recipe.steps[1:] for name in step.selector.needs}
+        needs = ["length", *(n for bound in selectors for n in bound.needs)]
+        needs += [name for name in recipe.measures if name not in later]
         needs = list(dict.fromkeys(needs))
         clean = sample(clean, recipe.data.sample, recipe.seed)
         options = cut_at(self.max_tokens, recipe.measures)
@@ -172,15 +184,12 @@ class Round:
         )
         return Measured(features, rows, replace(self.context, target=found.frame))
 
-    def select(self, inputs: Inputs, findings: pl.DataFrame, measured: Measured) -> list[Arm]:
-        """Choose the tested rows, then the controls."""
-        recipe, rows = self.recipe, measured.rows
-        self.observer.stage("select")
-        tested = choose(TESTED, recipe.selector, rows, recipe.keep, measured.context)
-        if not tested.ids:
-            reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(reasons_of(tested).items()))
-            raise DataError(f"select.{recipe.selector.op.name} chose no row: {reasons}.")
-        gate = recipe.gate
+    def select(
+        self, inputs: Inputs, findings: pl.DataFrame, clean: Pool, measured: Measured
+    ) -> tuple[Measured, list[Arm]]:
+        """Choose the tested rows step by step, then the controls from all rows."""
+        rows, gate = measured.rows, self.recipe.gate
+        measured, tested = self.choose(inputs, clean, measured)
         seeds = tuple(range(gate.seeds))
         arms = [Arm(TESTED, seeds, tested)]
         arms += controls(gate.controls, tested, rows, gate.seeds, measured.context)
@@ -189,7 +198,35 @@ class Round:
         self.artefacts.selection(inputs, findings, measured.features, arms)
         tokens = rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum()
         self.observer.note(f"{len(tested.ids):,} of {rows.height:,} rows, {tokens:,} tokens")
-        return arms
+        return measured, arms
+
+    def choose(self, inputs: Inputs, clean: Pool, measured: Measured) -> tuple[Measured, Selection]:
+        """Let each step choose from what the one before it let through, measuring as it goes."""
+        seen, left = measured, [pl.DataFrame(schema={"id": pl.String, "reason": pl.String})]
+        *filters, last = self.recipe.steps
+        for number, (step, after) in enumerate(zip(filters, self.recipe.steps[1:], strict=True), 1):
+            name = step.selector.op.name
+            found = self.chosen(f"step-{number}", step, seen)
+            reason = pl.format("step_{}_{}: {}", pl.lit(number), pl.lit(name), "reason")
+            left.append(found.left.select("id", reason.alias("reason")))
+            self.observer.note(f"step {number}, {name}: {len(found.ids):,} rows go on")
+            seen = self.measure(inputs, clean.keep(found.ids), [after.selector])
+            measured = measured.with_more(seen)
+        tested = self.chosen(TESTED, last, seen)
+        return measured, Selection(tested.chosen, pl.concat([*left, tested.left]))
+
+    def chosen(self, name: str, step: Step, measured: Measured) -> Selection:
+        """Run one step.
+
+        Raises:
+            DataError: it chose nothing.
+        """
+        self.observer.stage("select")
+        found = choose(name, step.selector, measured.rows, step.keep, measured.context)
+        if not found.ids:
+            reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(reasons_of(found).items()))
+            raise DataError(f"select.{step.selector.op.name} chose no row: {reasons}.")
+        return found
 
     def train(self, arms: list[Arm], clean: Pool, features: Features) -> list[Trained]:
         self.observer.stage("train")

@@ -414,6 +414,19 @@ def test_a_column_that_begins_like_a_measure_is_the_users(tmp_path: Path) -> Non
 STEPS = "select: [{by: length, keep: 50%}, {by: ifd, keep: 20 rows}]"
 
 
+def test_the_run_says_what_the_selection_prefers(tmp_path: Path) -> None:
+    plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
+    write_turn(tmp_path, RECIPE.replace(plain, "select: {method: longest, keep: 30%}"))
+    run = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
+    figures = json.loads((run.path / "figures.json").read_text())["shift"]
+    assert figures["rows"] == run.counts["left_after_audit"]
+    assert figures["kept"] == run.counts["selected"]
+    lengths = {line["trait"]: line for line in figures["lines"] if line["group"] == "length"}
+    assert lengths["longest fifth"]["verdict"] == "more"
+    assert lengths["shortest fifth"]["verdict"] == "vanished"
+    assert "Nothing is left of:" in run.report.read_text()
+
+
 def test_a_costly_measure_reads_only_what_cheap_steps_let_through(tmp_path: Path) -> None:
     plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
     write_turn(tmp_path, RECIPE.replace(plain, STEPS))

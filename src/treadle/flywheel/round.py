@@ -27,6 +27,7 @@ from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, train_arms
 from treadle.flywheel.artefacts import Artefacts
+from treadle.flywheel.dropped import shift_of
 from treadle.flywheel.estimate import estimate, parameters_of
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.load import Inputs, load_inputs
@@ -196,6 +197,7 @@ class Round:
         if gate.reference:
             arms.append(Arm(gate.reference, (0,), everything(rows)))
         self.artefacts.selection(inputs, findings, measured.features, arms)
+        self.artefacts.figures("shift", shift_of(clean, tested, rows))
         tokens = rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum()
         self.observer.note(f"{len(tested.ids):,} of {rows.height:,} rows, {tokens:,} tokens")
         return measured, arms

@@ -17,6 +17,7 @@ from treadle.report.markup import Safe, Section, tag
 from treadle.report.provenance import provenance, recipe
 from treadle.report.scores import scores
 from treadle.report.shell import FILE_NAME, contents, document, shown
+from treadle.report.shift import shift
 from treadle.report.spread import spread
 from treadle.report.training import training
 from treadle.report.verdict import WORDS, banner
@@ -54,6 +55,7 @@ def _sections(run: RunFolder) -> list[Section]:
         flow(run),
         dropped(run),
         spread(run),
+        shift(run),
         training(run),
         audit(run),
         lint(run),

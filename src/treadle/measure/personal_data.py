@@ -22,10 +22,10 @@ def personal_data(*, of: Part = "row") -> Callable[[pl.DataFrame, Context], pl.D
     Columns: `personal_data`, the number of findings (0: looked and found none);
     `personal_data_kinds`, which kinds, sorted: `api_key` (AWS, GitHub, `sk-…`), `email`, `iban`,
     `ip_address` (public v4 and v6), `payment_card`, `phone`, `private_key`. IBANs, cards and GitHub
-    tokens must pass their checksum; what is reserved for documentation, fiction or hotlines is no finding. It knows no
-    names, addresses or birthdays, and no phone number without `+` outside North America: 0 is no
-    proof that a row is clean. A random number of 16 digits passes as a card about once in a hundred
-    times. A part without text is missing.
+    tokens must pass their checksum; what is reserved for documentation, fiction or hotlines is no
+    finding. It knows no names, addresses or birthdays, and no phone number without `+` outside North
+    America: 0 is no proof that a row is clean. About one random number of 16 digits in 44 passes as
+    a card. A part without text is missing.
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:

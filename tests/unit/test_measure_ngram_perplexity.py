@@ -61,7 +61,7 @@ class Slow:
             return [0, 0.5, 1, 1.5]
         y = n[1] / (n[1] + 2 * n[2])
         found = [0, 1 - 2 * y * n[2] / n[1], 2 - 3 * y * n[3] / n[2], 3 - 4 * y * n[4] / n[3]]
-        return found if min(found) >= 0 else [0, 0.5, 1, 1.5]
+        return found if min(found[1:]) > 0 else [0, 0.5, 1, 1.5]
 
     def chance(self, word: str, history: tuple[str, ...]) -> float:
         history = history[max(0, len(history) - self.order + 1) :]
@@ -137,7 +137,14 @@ def test_discounts_are_those_of_chen_and_goodman() -> None:
     model, slow = fitted(texts, 3), Slow(texts, 3)
     for one, known in zip(model.orders, slow.discounts[1:], strict=True):
         assert one.discounts.tolist() == pytest.approx(known)
-        assert all(0 <= d <= j for j, d in enumerate(one.discounts))
+        assert all(0 < d <= j for j, d in enumerate(one.discounts) if j)
+
+
+def test_unusual_counts_leave_no_probability_at_zero() -> None:
+    texts = [["a", "b"]] * 2 + [["c", "d"]] * 3 + [["e"], ["f", "g"], ["h"]] + [["i", "i"]] * 4
+    for order in (1, 2, 3):
+        for text in (["a", "new"], ["c", "a"], ["i", "i", "i"]):
+            assert all(-20 < value < 0 for value in scored(fitted(texts, order), text))
 
 
 def test_a_model_is_the_same_bytes_whatever_the_order_of_the_texts() -> None:

@@ -61,7 +61,7 @@ class Order:
             return _USUAL_DISCOUNTS
         share = of[1] / (of[1] + 2 * of[2])
         found = np.array([0.0, *(j - (j + 1) * share * of[j + 1] / of[j] for j in (1, 2, 3))])
-        return found if (found >= 0).all() else _USUAL_DISCOUNTS
+        return found if (found[1:] > 0).all() else _USUAL_DISCOUNTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,10 @@ READ_CHARS = 5_000
 """Languages do not become clearer after that; only the beginning of longer texts is read."""
 
 
-@measure(reference="langid.py (ACL 2012), as py3langid", cost="5 µs a character, no GPU")
+@measure(
+    reference="langid.py (ACL 2012), as py3langid",
+    cost="1 s to load 5 MB of n-grams, then 1 µs a character",
+)
 def language(
     *, of: Part = "row", min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.5
 ) -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
@@ -28,8 +31,9 @@ def language(
     confidence is below `min_confidence`; `language_confidence`, the probability of the best guess
     even so. Short texts, lists of names and code give low confidence or odd languages; a row in two
     languages gets one. Close relatives (Bosnian and Croatian, English and Nigerian Pidgin) are mixed
-    up. English cut to its first 20 characters is named in 3 of 4 rows, and then rightly in 99.6%.
-    A part without text has neither. Needs the extra `text`.
+    up. Of 2,996 English rows of Dolly 98% are named, and 9 of them wrongly; cut to their first 20
+    characters, 77% are named and 0.4% of these wrongly. A part without text has neither. Needs the
+    extra `text`.
 
     Raises:
         ModelError: py3langid is not installed.

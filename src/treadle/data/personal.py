@@ -116,7 +116,8 @@ def _is_address(match: re.Match[str]) -> bool:
         return False
     if address.version == 6:
         return address in _GLOBAL_UNICAST and address.is_global
-    before = match.string[: match.start()].rstrip(" :=").rpartition(" ")[2].lower()
+    before = match.string[max(0, match.start() - 20) : match.start()]
+    before = before.rstrip(" :=").rpartition(" ")[2].lower()
     if before.strip("(.") in _BEFORE_VERSIONS or before.endswith("§"):
         return False
     return address.is_global and not address.is_multicast and max(address.packed) >= 10
@@ -136,7 +137,8 @@ def _is_international(match: re.Match[str]) -> bool:
 
 _COUNTRY_CODE = re.compile(
     r"1[2-9]|7|2(?:0|7|[1-6]\d|9[01789])|3(?:[0-469]|[578]\d)|4(?:[013-9]|2[013])"
-    r"|5(?:[1-8]|0\d|9\d)|6(?:[0-6]|[7-9]\d)|8(?:[1246]|5[02356]|8[0-36])|9(?:[0-58]|6[0-8]|7[0-79]|9[2-68])"
+    r"|5(?:[1-8]|0\d|9\d)|6(?:[0-6]|[7-9]\d)|8(?:[1246]|5[02356]|8[0-36])"
+    r"|9(?:[0-58]|6[0-8]|7[0-79]|9[2-68])"
 )
 
 

@@ -280,4 +280,4 @@ def test_every_command_shows_an_example() -> None:
         "print(len(names), [n for n, t in told.items() if f'Example  treadle {n}' not in t])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split(maxsplit=1) == ["16", "[]\n"]
+    assert done.stdout.split(maxsplit=1) == ["17", "[]\n"]

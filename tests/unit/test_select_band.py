@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vectors import frame, places
 from treadle import op as registry
 from treadle.context import Context
 from treadle.data.selection import Budget
 from treadle.errors import RecipeError
 from treadle.select.band import band
+from vectors import frame, places
 
 ALL = Budget("share", 1.0)
 

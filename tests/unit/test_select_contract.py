@@ -10,6 +10,7 @@ import pytest
 from treadle.context import Context
 from treadle.data.selection import Budget, Selection
 from treadle.select.band import band
+from treadle.select.facility_location import facility_location
 from treadle.select.score_first_filter import score_first_filter
 from vectors import clustered, frame
 
@@ -17,6 +18,8 @@ Choose = Callable[[pl.DataFrame, Budget, Context], Selection]
 SELECTORS: dict[str, Choose] = {
     "band": band(by="score", quantiles=(0.1, 0.8)),
     "score_first_filter": score_first_filter(by="score"),
+    "facility_location": facility_location(),
+    "facility_location_sparse": facility_location(exact_up_to=0, neighbours=9),
 }
 FILTERS = {"band", "score_first_filter"}  # these may leave a budget unfilled
 BUDGETS = [Budget("rows", 7), Budget("share", 0.3), Budget("tokens", 900), Budget("rows", 10_000)]

@@ -13,7 +13,7 @@ from pydantic import Field
 from treadle.context import Context
 from treadle.data.cosine import NEAR_COPY, directed, near_copies
 from treadle.data.ranking import rank, upper_limit
-from treadle.data.selection import UNSCORED, Budget, Selection, tokens_of
+from treadle.data.selection import Budget, Selection, tokens_of
 from treadle.op import select
 
 LOOK_AHEAD = 2
@@ -56,7 +56,7 @@ def score_first_filter(
         rows = rows.sort("id")
         vectors, tokens = directed(rows, on), tokens_of(rows)
         ranking = rank(rows, by, ascending=ascending, drop_above=highest, drop_below=drop_below)
-        left = ranking.left | {i: UNSCORED for i in vectors.left}
+        left = ranking.left | vectors.left
         place_in_grid = np.full(rows.height, -1, dtype=np.int64)
         place_in_grid[vectors.positions] = np.arange(len(vectors.positions))
         order = ranking.order[place_in_grid[ranking.order] >= 0]

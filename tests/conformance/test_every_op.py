@@ -33,6 +33,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "score_then_diverse": {"by": "length_words"},
     "band": {"by": "length_words"},
     "score_first_filter": {"by": "length_words"},
+    "tag_cover": {"by": "quality"},
+    "quota": {"by": "quality"},
 }
 
 

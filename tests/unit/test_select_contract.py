@@ -11,7 +11,10 @@ from treadle.context import Context
 from treadle.data.selection import Budget, Selection
 from treadle.select.band import band
 from treadle.select.facility_location import facility_location
+from treadle.select.quota import quota
 from treadle.select.score_first_filter import score_first_filter
+from treadle.select.semdedup import semdedup
+from treadle.select.tag_cover import tag_cover
 from vectors import clustered, frame
 
 Choose = Callable[[pl.DataFrame, Budget, Context], Selection]
@@ -20,8 +23,18 @@ SELECTORS: dict[str, Choose] = {
     "score_first_filter": score_first_filter(by="score"),
     "facility_location": facility_location(),
     "facility_location_sparse": facility_location(exact_up_to=0, neighbours=9),
+    "semdedup": semdedup(),
+    "semdedup_kept": semdedup(against="kept", prefer="easy"),
+    "tag_cover": tag_cover(by="tags"),
+    "quota": quota(by="source"),
+    "quota_of_score": quota(by="source", order="score", shares="proportional"),
 }
-FILTERS = {"band", "score_first_filter"}  # these may leave a budget unfilled
+FILTERS = {
+    "band",
+    "score_first_filter",
+    "semdedup",
+    "semdedup_kept",
+}  # these may leave a budget unfilled
 BUDGETS = [Budget("rows", 7), Budget("share", 0.3), Budget("tokens", 900), Budget("rows", 10_000)]
 READ = ["score", "embedding", "source", "tags", "length_total"]
 every_selector = pytest.mark.parametrize("name", SELECTORS)

@@ -123,7 +123,8 @@ def _nearest_pairs(
         inside = slice(ends[i - 1] if i else 0, ends[i])
         return where[inside], values[inside]
 
-    return column, np.bincount(nearest.ravel(), weights=near.ravel(), minlength=total)
+    sums = np.bincount(nearest.ravel(), weights=near.ravel(), minlength=total)
+    return column, sums.astype(np.float64)
 
 
 def _similarities(some_AD: Grid, others_BD: Grid) -> NDArray[np.float64]:

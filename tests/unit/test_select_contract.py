@@ -10,6 +10,7 @@ import pytest
 from treadle.context import Context
 from treadle.data.selection import Budget, Selection
 from treadle.select.band import band
+from treadle.select.dpp import dpp
 from treadle.select.facility_location import facility_location
 from treadle.select.quota import quota
 from treadle.select.score_first_filter import score_first_filter
@@ -25,11 +26,15 @@ SELECTORS: dict[str, Choose] = {
     "facility_location_sparse": facility_location(exact_up_to=0, neighbours=9),
     "semdedup": semdedup(),
     "semdedup_kept": semdedup(against="kept", prefer="easy"),
+    "dpp": dpp(),
+    "dpp_of_score": dpp(by="score"),
+    "dpp_without_ridge": dpp(ridge=0),
     "tag_cover": tag_cover(by="tags"),
     "quota": quota(by="source"),
     "quota_of_score": quota(by="source", order="score", shares="proportional"),
 }
 FILTERS = {
+    "dpp_without_ridge",
     "band",
     "score_first_filter",
     "semdedup",

@@ -18,7 +18,7 @@ from treadle.op import select
 
 @select(
     reference="Nemhauser, Wolsey, Fisher 1978; lazy greedy of Minoux 1978 (as in apricot, submodlib)",
-    cost="O(rows**2 * width) once, then little; memory 4 bytes a pair of rows up to `exact_up_to` "
+    cost="O(rows**2 * width) once, then O(rows) a gain; memory 4 bytes a pair up to `exact_up_to` "
     "rows, beyond it 40 bytes a row and neighbour",
     needs=lambda options: (options["on"],),
 )

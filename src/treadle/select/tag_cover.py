@@ -82,19 +82,13 @@ def _passes(tags: Sequence[Sequence[str]]) -> list[int]:
     A row is taken in the first pass in which one of its tags was brought by no row before it. What
     a pass has seen when it reaches a row follows from the rows before it alone, so one walk tells
     all passes; walking again and again would take the square of the rows when all share one tag.
+    A tag's passes have no gap: a row that could fill one would have been taken there.
     """
-    seen: dict[str, set[int]] = {}
     first_unseen: dict[str, int] = {}
     passes = []
     for row in tags:
         taken = min(first_unseen.get(tag, 0) for tag in row)
         passes.append(taken)
         for tag in row:
-            in_passes = seen.setdefault(tag, set())
-            in_passes.add(taken)
-            first = first_unseen.get(tag, 0)
-            while first in in_passes:
-                in_passes.remove(first)
-                first += 1
-            first_unseen[tag] = first
+            first_unseen[tag] = max(first_unseen.get(tag, 0), taken + 1)
     return passes

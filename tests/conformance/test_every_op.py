@@ -31,6 +31,10 @@ BUDGETS = [Budget("rows", 10), Budget("share", 0.3), Budget("tokens", 900), Budg
 OPTIONS: dict[str, dict[str, Any]] = {
     "top": {"by": "length_words"},
     "score_then_diverse": {"by": "length_words"},
+    "band": {"by": "length_words"},
+    "score_first_filter": {"by": "length_words"},
+    "tag_cover": {"by": "quality"},
+    "quota": {"by": "quality"},
 }
 
 

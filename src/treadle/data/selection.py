@@ -205,7 +205,7 @@ def scored(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float64], NDArr
     Raises:
         DataError: there is no such column, or it holds no numbers.
     """
-    series = _column(rows, feature)
+    series = column_of(rows, feature)
     if not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
         raise DataError(f"select: column {feature!r} holds {series.dtype}, not numbers.")
     values = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -221,7 +221,7 @@ def vectors(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float32], NDAr
     Raises:
         DataError: there is no such column, or it holds no vectors.
     """
-    series = _column(rows, feature)
+    series = column_of(rows, feature)
     if isinstance(series.dtype, pl.Array):
         series = series.arr.to_list()
     if series.dtype == pl.Null:
@@ -245,7 +245,26 @@ def _is_number(dtype: object) -> bool:
     return isinstance(dtype, pl.DataType) and (dtype.is_numeric() or dtype == pl.Null)
 
 
-def _column(rows: pl.DataFrame, name: str) -> pl.Series:
+def labels(rows: pl.DataFrame, feature: str) -> pl.Series:
+    """Return the single values of a column as texts, null where missing.
+
+    Raises:
+        DataError: there is no such column, or it holds lists or the like.
+    """
+    series = column_of(rows, feature)
+    if series.dtype.is_nested() or series.dtype in (pl.Object, pl.Binary):
+        raise DataError(f"select: column {feature!r} holds {series.dtype}, not single values.")
+    if series.dtype.is_float():
+        series = series.fill_nan(None)
+    return series.cast(pl.String)
+
+
+def column_of(rows: pl.DataFrame, name: str) -> pl.Series:
+    """Return a column.
+
+    Raises:
+        DataError: there is none of that name; the message names the nearest one.
+    """
     if name not in rows.columns:
         raise DataError(f"select: the rows have no column {name!r}.{nearest(name, rows.columns)}")
     return rows[name]

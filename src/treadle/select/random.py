@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from treadle.context import Context
+from treadle.data.randomness import draw
 from treadle.data.selection import UNSCORED, Budget, Selection, has_length, scored, tokens_of
 from treadle.errors import DataError
 from treadle.op import select
@@ -43,7 +44,7 @@ def random(*, like: str | None = None) -> Callable[[pl.DataFrame, Budget, Contex
             may &= is_known
         left = dict.fromkeys(np.flatnonzero(~may).tolist(), UNSCORED)
         key = context.rng("select.random").bytes(32)
-        drawn = [i for i in _draw(rows["id"].to_list(), key) if may[i]]
+        drawn = [i for i in draw(rows["id"].to_list(), key) if may[i]]
         if like is not None:
             drawn = _interleave(drawn, groups, key)
         chosen = budget.take(drawn, tokens_of(rows))
@@ -53,11 +54,6 @@ def random(*, like: str | None = None) -> Callable[[pl.DataFrame, Budget, Contex
         )
 
     return choose
-
-
-def _draw(ids: list[str], key: bytes) -> list[int]:
-    digests = [hashlib.blake2b(i.encode(), digest_size=16, key=key).digest() for i in ids]
-    return sorted(range(len(ids)), key=lambda i: (digests[i], ids[i]))
 
 
 def _groups(rows: pl.DataFrame, like: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

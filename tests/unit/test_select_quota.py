@@ -128,9 +128,15 @@ def test_a_larger_budget_only_adds_rows() -> None:
 
 def test_a_value_without_a_share_is_left_and_says_so() -> None:
     rows = sources(a=3, b=3)
-    found = quota(by="source", shares={"a": 1, "absent": 5})(rows, Budget("rows", 6), Context())
+    found = quota(by="source", shares={"a": 1})(rows, Budget("rows", 6), Context())
     assert counts(rows, found.ids) == {"a": 3}
     assert found.left["reason"].to_list() == ["no_share"] * 3
+
+
+def test_a_share_for_a_value_that_no_row_has_is_refused() -> None:
+    choose = quota(by="source", shares={"a": 1, "bb": 5})
+    with pytest.raises(DataError, match="'bb', and no row has that value of 'source'"):
+        choose(sources(a=3, b=3), Budget("rows", 6), Context())
 
 
 def test_numbers_are_values_too_and_lists_are_not() -> None:

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from treadle.data.tags import tag_lists
-from treadle.errors import RecipeError
+from treadle.errors import DataError
 
 
 def test_strings_are_cut_and_lists_are_taken_as_they_are() -> None:
@@ -29,5 +29,5 @@ def test_separators_without_tags_give_none() -> None:
 
 @pytest.mark.parametrize("values", [[1, 2], [[1.5]], [True]])
 def test_other_columns_are_refused(values: list[object]) -> None:
-    with pytest.raises(RecipeError, match="scores: tags are strings"):
+    with pytest.raises(DataError, match="scores: tags are strings"):
         tag_lists(pl.Series("scores", values))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from treadle.errors import RecipeError
+from treadle.errors import DataError
 
 SEPARATORS = "[,;|\n]"
 
@@ -22,7 +22,7 @@ def tag_lists(values: pl.Series) -> pl.Series:
     was tagged with nothing.
 
     Raises:
-        RecipeError: the column holds neither strings nor lists of strings.
+        DataError: the column holds neither strings nor lists of strings.
     """
     if values.dtype == pl.String:
         written = values.set(values.str.strip_chars() == "", None)
@@ -30,7 +30,7 @@ def tag_lists(values: pl.Series) -> pl.Series:
     if values.dtype == pl.List(pl.Null):
         values = values.cast(pl.List(pl.String))
     if values.dtype != pl.List(pl.String):
-        raise RecipeError(
+        raise DataError(
             f"{values.name}: tags are strings or lists of strings, and this column holds "
             f"{values.dtype}. Name a column of tags."
         )

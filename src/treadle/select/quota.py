@@ -21,6 +21,7 @@ from treadle.data.selection import (
     labels,
     tokens_of,
 )
+from treadle.errors import DataError, nearest
 from treadle.op import select
 
 NO_SHARE = "no_share"
@@ -63,7 +64,8 @@ def quota(
         ascending: take the lowest first.
 
     Raises:
-        DataError: the column holds lists or the like, not single values.
+        DataError: the column holds lists or the like, not single values; or `shares` names a value
+            that no row has.
     """
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
@@ -78,6 +80,12 @@ def quota(
             may &= np.isin(np.arange(rows.height), walk)
         left = dict.fromkeys(np.flatnonzero(~may).tolist(), UNSCORED)
         if isinstance(shares, Mapping):
+            absent = sorted(set(shares) - set(groups.drop_nulls()))
+            if absent and rows.height:
+                raise DataError(
+                    f"select.quota: shares names {', '.join(map(repr, absent))}, and no row has that "
+                    f"value of {by!r}.{nearest(absent[0], groups.drop_nulls().unique())}"
+                )
             is_named = groups.is_in(list(shares)).fill_null(False).to_numpy()
             left |= dict.fromkeys(np.flatnonzero(may & ~is_named).tolist(), NO_SHARE)
             may &= is_named

@@ -16,6 +16,7 @@ from treadle.data.selection import (
     labels,
     tokens_of,
 )
+from treadle.data.tags import tag_lists
 from treadle.op import select
 
 NO_TAGS = "no_tags"
@@ -26,27 +27,25 @@ NO_TAGS = "no_tags"
     cost="one sort and one look at each tag of each row, beyond the tags themselves",
     needs=lambda options: (options["by"],),
 )
-def tag_cover(
-    *, by: str, separator: str | None = None
-) -> Callable[[pl.DataFrame, Budget, Context], Selection]:
+def tag_cover(*, by: str) -> Callable[[pl.DataFrame, Budget, Context], Selection]:
     """Walk rows by falling number of tags and take those that bring an unseen tag, in passes.
 
     InsTag's sampler: the number of tags stands for complexity, their coverage for diversity. When a
     pass ends with budget left, all tags count as unseen again and the rows left are walked once
-    more. It is as good as its tags: spellings that differ (`Math`, `maths`) count as two tags and
+    more. It is as good as its tags: spellings that differ (`math`, `maths`) count as two tags and
     are sought out, and a tagger that says more about long rows makes this a selector of long rows.
 
     Args:
-        by: a column of tags: lists, or texts (a number is one tag).
-        separator: cuts a text into tags, for example `,`. Without it a text is one tag.
+        by: a column of tags: lists, or texts that are cut at commas, semicolons, bars and line
+            ends. Case does not count.
 
     Raises:
-        DataError: the column holds neither lists nor single values.
+        DataError: the column holds neither lists of texts nor single values.
     """
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
         rows = rows.sort("id")
-        tags, may = _tags(rows, by, separator), has_length(rows).tolist()
+        tags, may = _tags(rows, by), has_length(rows).tolist()
         left = {i: UNSCORED for i, found in enumerate(tags) if found is None or not may[i]}
         left |= {i: NO_TAGS for i, found in enumerate(tags) if found == [] and may[i]}
         known = {i: found for i, found in enumerate(tags) if found and may[i]}
@@ -60,20 +59,12 @@ def tag_cover(
     return choose
 
 
-def _tags(rows: pl.DataFrame, by: str, separator: str | None) -> list[list[str] | None]:
-    """Return the distinct tags of each row, without empty ones; None where the value is missing."""
-    series = column_of(rows, by)
-    if isinstance(series.dtype, pl.List) and not series.dtype.inner.is_nested():
-        return [None if tags is None else _distinct(tags) for tags in series.to_list()]
-    texts = labels(rows, by).to_list()
-    return [
-        None if t is None else _distinct(t.split(separator) if separator else [t]) for t in texts
-    ]
-
-
-def _distinct(tags: Sequence[object]) -> list[str]:
-    texts = (str(tag).strip() for tag in tags if tag is not None)
-    return list(dict.fromkeys(text for text in texts if text))
+def _tags(rows: pl.DataFrame, by: str) -> list[list[str] | None]:
+    """Return the distinct tags of each row; None where the value is missing."""
+    values = column_of(rows, by)
+    is_list = isinstance(values.dtype, pl.List)
+    found: list[list[str] | None] = tag_lists(values if is_list else labels(rows, by)).to_list()
+    return found
 
 
 def _passes(tags: Sequence[Sequence[str]]) -> list[int]:

@@ -27,7 +27,7 @@ test: setup
 	$(PYTEST)
 
 test-fast: setup
-	$(PYTEST) -m "not slow and not crash"
+	$(PYTEST) -m "not slow and not crash" --hypothesis-profile fast
 
 crash: setup
 	TREADLE_KILLS=200 $(PYTEST) tests/crash

@@ -8,6 +8,8 @@ from hypothesis import settings
 # A test that fails when the machine is busy says nothing about the code.
 settings.register_profile("no_clock", deadline=None)
 settings.load_profile("no_clock")
+# `make test-fast` asks for this one.
+settings.register_profile("fast", deadline=None, max_examples=25)
 
 
 @pytest.fixture(scope="session")

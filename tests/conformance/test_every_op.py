@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "tag_cover": {"by": "quality"},
     "quota": {"by": "quality"},
 }
+MEASURED: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}
 
 
 def of(role: registry.Role) -> Any:
@@ -47,8 +48,12 @@ def bound(op: Op) -> BoundOp:
 
 
 def features(pool: Pool, selector: BoundOp, context: Context) -> pl.DataFrame:
-    needs = ["length", *selector.needs]
-    return measure_pool(pool, needs, {}, context).frame
+    """Return what the selector reads, measured once for all tests."""
+    needs = ("length", *selector.needs)
+    key = (pool.id, needs)
+    if key not in MEASURED:
+        MEASURED[key] = measure_pool(pool, needs, {}, context).frame
+    return MEASURED[key]
 
 
 def aimed(selector: BoundOp, context: Context) -> Context:

@@ -2,12 +2,10 @@
 
 A scenario is a function `(disk, *texts) -> None` in a module under `tests/`. It runs in a child:
 
-    names = steps_of("crash.scenario:whole_run", "/tmp/a")     # every step, in order
-    for at in range(1, len(names) + 1):
-        assert crash("crash.scenario:whole_run", folder, at=at) == CRASHED
-        …resume, then…
-        assert tree_hash(folder) == tree_hash(unbroken)
+    done = run(child("crash.scenario:whole_run", folder))
 
+Children that die before a given step of their writing are started by `forked.crash`, with a
+`CrashingDisk`.
 `kill_at_random` sends SIGKILL to a child and everything that it has started. Power loss and full
 disks need other disks: `RecordingDisk` is in `test_power_loss`, `FailingDisk` is here.
 """
@@ -17,7 +15,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import importlib
-import json
 import os
 import random
 import signal
@@ -74,10 +71,9 @@ class FailingDisk(CountingDisk):
             raise OSError(self._code, os.strerror(self._code), str(path))
 
 
-def child(scenario: str, *texts: object, at: int = 0, steps: Path | None = None) -> list[str]:
-    """Return the command that runs a scenario and crashes it before step `at` (0: never)."""
-    place = str(steps) if steps else ""
-    return [sys.executable, "-m", "crash.killing", scenario, str(at), place, *map(str, texts)]
+def child(scenario: str, *texts: object) -> list[str]:
+    """Return the command that runs a scenario."""
+    return [sys.executable, "-m", "crash.killing", scenario, *map(str, texts)]
 
 
 def environment() -> dict[str, str]:
@@ -91,21 +87,6 @@ def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         command, env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
-
-
-def crash(scenario: str, *texts: object, at: int) -> int:
-    """Run a scenario in a child that dies before step `at`; return the exit code."""
-    done = run(child(scenario, *texts, at=at))
-    assert done.returncode in (0, CRASHED), done.stderr
-    return done.returncode
-
-
-def steps_of(scenario: str, *texts: object, note: Path) -> list[str]:
-    """Run a scenario unbroken in a child and return the names of its steps."""
-    done = run(child(scenario, *texts, steps=note))
-    assert done.returncode == 0, done.stderr
-    names: list[str] = json.loads(note.read_text())
-    return names
 
 
 def kill_at_random(command: Sequence[str], chance: random.Random, within_s: float) -> bool:
@@ -139,12 +120,9 @@ def tree_hash(folder: Path, ignore: Sequence[str] = ()) -> dict[str, str]:
 
 def main() -> None:
     """Run a scenario (the child's side of `child`)."""
-    scenario, at, steps, *texts = sys.argv[1:]
+    scenario, *texts = sys.argv[1:]
     module, _, function = scenario.partition(":")
-    disk = CrashingDisk(int(at))
-    getattr(importlib.import_module(module), function)(disk, *texts)
-    if steps:
-        Path(steps).write_text(json.dumps(disk.names))
+    getattr(importlib.import_module(module), function)(Disk(), *texts)
 
 
 if __name__ == "__main__":

@@ -12,16 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from crash.forked import crash
 from crash.killing import (
     CRASHED,
     CountingDisk,
     FailingDisk,
     child,
-    crash,
     environment,
     kill_at_random,
     run,
-    steps_of,
     tree_hash,
 )
 from crash.scenario import LIMIT_TOKENS, NOT_DATA, whole_run
@@ -68,6 +67,13 @@ def error_of(disk: Disk, folder: Path) -> str | None:
     return None
 
 
+def steps(folder: Path) -> list[str]:
+    """Return the names of all steps of an unbroken run, in order."""
+    disk = CountingDisk()
+    whole_run(disk, str(folder))
+    return disk.names
+
+
 @pytest.fixture
 def unbroken(fast_path: Path) -> dict[str, str]:
     whole_run(Disk(), str(fast_path / "unbroken"))
@@ -78,23 +84,23 @@ def unbroken(fast_path: Path) -> dict[str, str]:
 def test_a_run_stopped_before_any_step_resumes_to_the_same_bytes(
     fast_path: Path, unbroken: dict[str, str]
 ) -> None:
-    names = steps_of(SCENARIO, fast_path / "counted", note=fast_path / "steps.json")
+    names = steps(fast_path / "counted")
     kinds = {"write", "fsync", "rename", "link", "unlink", "fsync_folder", "mkdir"}
     assert kinds | {"sql_begin", "sql_commit"} <= set(names)
     for at in range(1, len(names) + 1):
         folder = fast_path / f"stopped-{at}"
-        assert crash(SCENARIO, folder, at=at) == CRASHED, f"step {at} was not reached"
+        assert crash(folder, at=at) == CRASHED, f"step {at} was not reached"
         resume_and_compare(folder, unbroken)
-    assert crash(SCENARIO, fast_path / "whole", at=len(names) + 1) == 0
+    assert crash(fast_path / "whole", at=len(names) + 1) == 0
 
 
 def test_a_run_stopped_before_some_steps_resumes_to_the_same_bytes(
     fast_path: Path, unbroken: dict[str, str]
 ) -> None:
-    names = steps_of(SCENARIO, fast_path / "counted", note=fast_path / "steps.json")
+    names = steps(fast_path / "counted")
     for at in random.Random(1).sample(range(1, len(names) + 1), 6):
         folder = fast_path / f"stopped-{at}"
-        assert crash(SCENARIO, folder, at=at) == CRASHED
+        assert crash(folder, at=at) == CRASHED
         resume_and_compare(folder, unbroken)
 
 
@@ -105,7 +111,7 @@ def test_a_run_stopped_again_while_it_resumes_still_ends_with_the_same_bytes(
     chance = random.Random(2)
     for number in range(10):
         folder, stops = fast_path / f"again-{number}", 0
-        while crash(SCENARIO, folder, at=chance.randrange(30, 120)) == CRASHED:
+        while crash(folder, at=chance.randrange(30, 120)) == CRASHED:
             stops += 1
         assert stops >= 2
         resume_and_compare(folder, unbroken)
@@ -131,11 +137,10 @@ def test_twenty_kills_at_random_moments_leave_the_same_bytes(
 def test_a_step_that_fails_is_one_clear_error_and_does_no_damage(
     fast_path: Path, unbroken: dict[str, str], for_good: bool
 ) -> None:
-    counting = CountingDisk()
-    whole_run(counting, str(fast_path / "counted"))
+    names = steps(fast_path / "counted")
     codes = [errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EACCES]
     failed = Counter[int]()
-    for at in range(1, len(counting.names) + 1):
+    for at in range(1, len(names) + 1):
         folder, code = fast_path / f"failed-{at}", codes[at % len(codes)]
         message = error_of(FailingDisk(at, code, for_good=for_good), folder)
         if message is not None:

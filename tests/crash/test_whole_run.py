@@ -2,14 +2,12 @@
 
 While one run works, the folder is copied before every step that could be its last, if the step
 before changed anything (temp files alone: one step in nine). Each copy is what a crash at that
-moment leaves, and is resumed in a process of its own. Processes come from a fork
-server that has imported everything, since starting Python would cost more than the turn itself.
+moment leaves, and is resumed in a process of its own.
 `TREADLE_KILLS` sets the number of random kills (20 by default; `make crash` sets 200).
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -21,10 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from crash.forked import is_forked, started, turn
 from crash.killing import CountingDisk, tree_hash
-from treadle import op as registry
-from treadle import wheel
-from treadle.machinery.disk import Disk
 from turns import write_turn
 
 # Small, but with every kind of stage: audits with tasks of their own, features, arms, a reference.
@@ -38,21 +34,6 @@ gate: {metric: nll, controls: [random], reference: full, seeds: 1}
 """
 AT_ONCE = 2
 NOT_DATA = ["*/ledger.sqlite*", "*/.lock", "*/estimate.json", "*/report.html"]
-
-server = multiprocessing.get_context("forkserver")
-server.set_forkserver_preload([__name__])
-registry.ops()  # imported once, in the fork server
-
-
-def turn(folder: Path, disk: Disk | None = None) -> None:
-    wheel.run(folder / "recipe.yaml", out=folder / "runs" / "x", progress=False, disk=disk)
-
-
-def started(folder: Path) -> ForkServerProcess:
-    """Start a turn in a process of its own."""
-    process = server.Process(target=turn, args=(folder,))
-    process.start()
-    return process
 
 
 def left(folder: Path) -> dict[str, str]:
@@ -98,7 +79,7 @@ class CopyingDisk(CountingDisk):
         copy = self._copies / str(number)
         shutil.copytree(self._folder, copy)
         place = f"before step {number}, {self.names[-1]}"
-        self._running.append((place, copy, started(copy)))
+        self._running.append((place, copy, started(turn, copy)))
         if len(self._running) == AT_ONCE:
             self.finish()
 
@@ -114,42 +95,49 @@ class CopyingDisk(CountingDisk):
         self._running.clear()
 
 
+def test_a_process_starts_with_everything_imported() -> None:
+    process = started(is_forked)
+    process.join()
+    assert process.exitcode == 0
+
+
 @pytest.mark.slow
 def test_a_run_stopped_at_any_step_of_its_writing_resumes_to_the_same_bytes(
-    unbroken: dict[str, str], tmp_path: Path
+    unbroken: dict[str, str], fast_path: Path
 ) -> None:
-    write_turn(tmp_path / "run", RECIPE, rows=14)
-    disk = CopyingDisk(tmp_path / "run", tmp_path / "copies", unbroken)
-    turn(tmp_path / "run", disk)
+    write_turn(fast_path / "run", RECIPE, rows=14)
+    disk = CopyingDisk(fast_path / "run", fast_path / "copies", unbroken)
+    turn(fast_path / "run", disk)
     disk.finish()
     assert disk.wrong == []
-    assert left(tmp_path / "run") == unbroken
+    assert left(fast_path / "run") == unbroken
     assert sum(disk.resumed.values()) > 100
     assert set(disk.resumed) >= {"write", "fsync", "unlink", "sql_begin"}
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
-    unbroken: dict[str, str], tmp_path: Path
+    unbroken: dict[str, str], fast_path: Path
 ) -> None:
     kills, done, chance = int(os.environ.get("TREADLE_KILLS", "20")), 0, random.Random(8)
+    write_turn(fast_path / "timed", RECIPE, rows=14)
+    started(is_forked).join()  # now the server has started, too
     began = time.monotonic()
-    write_turn(tmp_path / "timed", RECIPE, rows=14)
-    started(tmp_path / "timed").join()
+    started(turn, fast_path / "timed").join()
     length_s = time.monotonic() - began
     for number in range(10 * kills):
-        folder = tmp_path / str(number)
+        folder = fast_path / str(number)
         write_turn(folder, RECIPE, rows=14)
         code: int | None = None
         while code != 0 and done < kills:
-            process = started(folder)
+            process = started(turn, folder)
             process.join(chance.uniform(0, length_s))
             process.kill()
             process.join()
             code = process.exitcode
             assert code in (0, -signal.SIGKILL)
             done += code != 0
-        process = started(folder)
+        process = started(turn, folder)
         process.join()
         assert process.exitcode == 0
         assert left(folder) == unbroken

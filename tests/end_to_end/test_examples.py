@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from command_line import treadle_process
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-TREADLE = [sys.executable, "-c", "from treadle.cli import main; main()"]
 
 
 def treadle(*words: str, cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
-    done = subprocess.run(
-        [*TREADLE, *words], cwd=cwd, capture_output=True, text=True, timeout=1500, check=False
-    )
+    done = treadle_process(*words, cwd=cwd)
     assert done.returncode in codes, done.stdout + done.stderr
     return done.stdout
 
@@ -54,6 +53,7 @@ def test_noise_in_the_column_does_not_help_and_the_gate_does_not_accept(examples
     assert json.loads(told)["verdict"]["decision"] in {"hold", "roll_back"}
 
 
+@pytest.mark.slow
 def test_a_selector_of_ones_own_runs_from_a_plugin(examples: Path) -> None:
     told = treadle(
         "run", "recipe.yaml", "--plugin", "shortest.py", "--json",
@@ -67,6 +67,9 @@ def test_the_embedded_model_turns_the_wheel_on_the_demos_rows(tmp_path: Path) ->
     from treadle.flywheel.demo import write_demo
 
     write_demo(tmp_path, rows=400)
+    held = tmp_path / "heldout.jsonl"
+    few = held.read_text(encoding="utf-8").splitlines(keepends=True)[:10]
+    held.write_text("".join(few), encoding="utf-8")
     told = treadle(
         "run", "recipe.yaml", "--json", "--set", "data.sample=24", "--set", "select.keep=8 rows",
         "--set", "gate.seeds=1", "--set", "gate.reference=null", cwd=tmp_path, codes=(0, 3),

@@ -36,7 +36,9 @@ values = st.recursive(
 )
 RESERVED = {"messages", "conversations", "prompt", "completion", "chosen", "rejected", "system",
             "ground_truth", "verifiable", "instruction", "input", "output", "history",
-            "system_prompt", "treadle_id"}  # fmt: skip
+            "system_prompt", "treadle_id", "input_ids", "labels", "completion_mask",
+            "assistant_masks", "seq_lengths", "ref_chosen_logps", "ref_rejected_logps", "image",
+            "images", "tools", "chat_template_kwargs"}  # fmt: skip
 columns = st.dictionaries(plain_names.filter(lambda name: name not in RESERVED), values, max_size=4)
 
 

@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from turns import records, write_lines, write_turn
-
-TREADLE = [sys.executable, "-c", "from treadle.cli import main; main()"]
-
-
-def treadle(
-    *words: str, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TREADLE, *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=300,
-        check=False,
-    )  # fmt: skip
+from command_line import treadle, treadle_process
+from turns import QUICK, records, write_lines, write_turn
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +55,7 @@ def test_a_run_from_init_to_trace(place: Path) -> None:
     assert "125 rows (prompt_completion), 2 malformed, 1 exact duplicates" in told.stdout
     checked = treadle("check", "mine.yaml", "--json", cwd=place)
     assert json.loads(checked.stdout)["estimate"]["disk_mb"] > 0
-    done = treadle("run", "mine.yaml", "--json", cwd=place)
+    done = treadle_process("run", "mine.yaml", "--json", cwd=place)
     found = json.loads(done.stdout)
     assert done.returncode == {"accept": 0}.get(found["verdict"]["decision"], 3), done.stderr
     listed = json.loads(treadle("runs", "--json", cwd=place).stdout)
@@ -142,9 +131,21 @@ def test_bad_input_is_one_clear_paragraph_with_the_right_exit_code(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code"), [("lint none.jsonl --model scripted", 1), ("run none.yaml", 2)]
+)
+def test_the_exit_code_of_an_error_is_that_of_the_process(
+    place: Path, words: str, code: int
+) -> None:
+    done = treadle_process(*words.split(), cwd=place)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_spent_budget_is_exit_code_4_and_a_larger_one_goes_on(tmp_path: Path) -> None:
-    write_turn(tmp_path)
-    stopped = treadle("run", "recipe.yaml", "--set", "budget.minutes=0.000001", cwd=tmp_path)
+    write_turn(tmp_path, QUICK, rows=40)
+    few = ("--set", "budget.minutes=0.000001")
+    stopped = treadle_process("run", "recipe.yaml", *few, cwd=tmp_path)
     assert stopped.returncode == 4
     assert "raise budget.minutes" in stopped.stderr.replace("\n", " ")
     assert treadle("run", "recipe.yaml", cwd=tmp_path).returncode in (0, 3)
@@ -216,14 +217,15 @@ def test_rows_on_which_a_measure_fails_are_told_with_their_reason(tmp_path: Path
     write_lines(tmp_path / "pool.jsonl", records(60, seed=1), tail="{torn\n")
     (tmp_path / "fussy.py").write_text(FUSSY)
     common = ("--model", "scripted", "--plugin", "fussy.py", "--json")
-    done = treadle("measure", "pool.jsonl", "-f", "fussy", *common, cwd=tmp_path)
+    done = treadle_process("measure", "pool.jsonl", "-f", "fussy", *common, cwd=tmp_path)
     found = json.loads(done.stdout)
     failed = {row["id"] for row in found["failed"]}
     assert failed == {row["id"] for row in found["features"] if row["fussy"] is None}
     assert 0 < len(failed) < 60
     assert all("not for me" in row["reason"] for row in found["failed"])
     assert "1 of 61 records" in done.stderr.replace("\n", " ")
-    done = treadle("select", "pool.jsonl", "--by", "fussy", "--keep", "100%", *common, cwd=tmp_path)
+    every = ("--by", "fussy", "--keep", "100%")
+    done = treadle_process("select", "pool.jsonl", *every, *common, cwd=tmp_path)
     selection = json.loads(done.stdout)
     assert {row["id"] for row in selection["left"]} == failed
     assert len(selection["chosen"]) + len(failed) == 60
@@ -240,7 +242,7 @@ def test_a_folder_that_holds_no_run_is_refused_and_left_as_it_is(tmp_path: Path)
 
 
 def test_a_run_in_the_working_folder_keeps_its_store_beside_the_folder(tmp_path: Path) -> None:
-    write_turn(tmp_path)
+    write_turn(tmp_path, QUICK, rows=40)
     here = tmp_path / "runs" / "here"
     here.mkdir(parents=True)
     done = treadle("run", "../../recipe.yaml", "--out", ".", "--quiet", cwd=here)
@@ -260,14 +262,15 @@ def test_init_writes_paths_that_its_recipe_finds_from_wherever_it_lies(tmp_path:
     assert json.loads(checked.stdout)["recipe"]["data"]["train"] == "../pool.jsonl"
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_is_a_finding_and_stops_no_check(tmp_path: Path) -> None:
     write_turn(tmp_path)
-    cache = {**os.environ, "TREADLE_CACHE": str(tmp_path / "pool.jsonl" / "cache")}
-    told = treadle("doctor", "--json", cwd=tmp_path, env=cache)
+    cache = {"TREADLE_CACHE": str(tmp_path / "pool.jsonl" / "cache")}
+    told = treadle_process("doctor", "--json", cwd=tmp_path, env=cache)
     states = {f["name"]: f["state"] for f in json.loads(told.stdout)}
     assert states["cache"] == "fault"
     assert states["speed"] == "ok"
-    assert treadle("check", "recipe.yaml", cwd=tmp_path, env=cache).returncode == 0
+    assert treadle_process("check", "recipe.yaml", cwd=tmp_path, env=cache).returncode == 0
 
 
 def test_every_command_shows_an_example() -> None:

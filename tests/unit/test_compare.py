@@ -13,7 +13,7 @@ import pytest
 import treadle
 from treadle.errors import BudgetError, RecipeError
 from treadle.flywheel.compare_table import _correct
-from turns import RECIPE, write_turn
+from turns import QUICK, RECIPE, write_turn
 
 COMPARE = """\
 compare:
@@ -43,6 +43,7 @@ def cell(table: dict[str, Any], *key: str) -> dict[str, Any]:
     return next(c for c in table["cells"] if (c["method"], c["keep"], c["train_for"]) == key)
 
 
+@pytest.mark.slow
 def test_every_method_meets_every_budget_and_training(table: dict[str, Any]) -> None:
     keys = [(c["method"], c["keep"], c["train_for"]) for c in table["cells"]]
     wanted = [
@@ -55,6 +56,7 @@ def test_every_method_meets_every_budget_and_training(table: dict[str, Any]) -> 
     assert sorted(keys) == sorted([*wanted, ("before", "0%", "not trained")])
 
 
+@pytest.mark.slow
 def test_arms_of_one_budget_cost_alike(table: dict[str, Any]) -> None:
     whole = cell(table, "full", "100%", "1 epoch")["tokens"]
     for one in table["cells"]:
@@ -68,6 +70,7 @@ def test_arms_of_one_budget_cost_alike(table: dict[str, Any]) -> None:
             assert one["steps"] == 12
 
 
+@pytest.mark.slow
 def test_differences_are_paired_by_item_and_seed(table: dict[str, Any], folder: Path) -> None:
     results = pl.read_parquet(folder / "results.parquet")
     one = cell(table, "k_center", "30%", "1 epoch")
@@ -81,6 +84,7 @@ def test_differences_are_paired_by_item_and_seed(table: dict[str, Any], folder: 
     assert one["sd"] == pytest.approx(np.std(one["by_seed"], ddof=1))
 
 
+@pytest.mark.slow
 def test_the_whole_pool_and_the_untrained_student_are_not_compared(table: dict[str, Any]) -> None:
     for one in table["cells"]:
         is_compared = one["role"] != "reference" and one["method"] != "random"
@@ -95,6 +99,7 @@ def test_holm_by_hand() -> None:
     assert [line["p_holm"] for line in lines] == pytest.approx([0.03, 0.06, 0.06, 0.02, None])
 
 
+@pytest.mark.slow
 def test_random_draws_differ_by_seed_and_choices_do_not(folder: Path) -> None:
     chosen = pl.read_parquet(folder / "selections.parquet").filter(keep="30%")
     draws = {
@@ -107,6 +112,7 @@ def test_random_draws_differ_by_seed_and_choices_do_not(folder: Path) -> None:
         assert draws[method][0] != draws[method][1]
 
 
+@pytest.mark.slow
 def test_overlap_and_composition_are_those_of_the_rows(table: dict[str, Any], folder: Path) -> None:
     chosen = pl.read_parquet(folder / "selections.parquet").filter(keep="30%", draw=0)
     one, other = (set(chosen.filter(method=m)["id"]) for m in ("longest", "ifd"))
@@ -120,6 +126,7 @@ def test_overlap_and_composition_are_those_of_the_rows(table: dict[str, Any], fo
     assert set(full) == {"0", "1", "2", "3", "4"}
 
 
+@pytest.mark.slow
 def test_the_page_has_the_table_and_runs_nothing(folder: Path) -> None:
     page = (folder / "report.html").read_text()
     assert "<script" not in page
@@ -131,6 +138,7 @@ def test_the_page_has_the_table_and_runs_nothing(folder: Path) -> None:
     assert pl.read_csv(folder / "comparison.csv").height == len(table["cells"])
 
 
+@pytest.mark.slow
 def test_a_second_call_does_no_work_and_gives_the_same_bytes(folder: Path) -> None:
     names = ("comparison.csv", "results.parquet", "selections.parquet")
     before = {name: (folder / name).read_bytes() for name in names}
@@ -145,12 +153,14 @@ def test_a_second_call_does_no_work_and_gives_the_same_bytes(folder: Path) -> No
     assert {name: (folder / name).read_bytes() for name in names} == before
 
 
+@pytest.mark.slow
 def test_it_is_listed_among_runs(folder: Path) -> None:
     (listed,) = treadle.runs(folder.parent)
     assert listed["decision"] == "compared"
     assert "beat random rows" in listed["sentence"]
 
 
+@pytest.mark.slow
 def test_a_comparison_goes_on_after_its_budget_ran_out(tmp_path: Path) -> None:
     write_turn(tmp_path, RECIPE + COMPARE)
     recipe, out = tmp_path / "recipe.yaml", tmp_path / "runs" / "x"
@@ -202,6 +212,6 @@ def test_check_estimates_the_comparison(tmp_path: Path) -> None:
 
 
 def test_run_takes_a_recipe_with_the_section_and_ignores_it(tmp_path: Path) -> None:
-    write_turn(tmp_path, RECIPE + COMPARE)
+    write_turn(tmp_path, QUICK + COMPARE, rows=40)
     found = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
     assert found.verdict["decision"]

@@ -14,13 +14,15 @@ import treadle
 from treadle.errors import RecipeError, StoreError
 from treadle.flywheel.run_folder import RunFolder
 from treadle.machinery.ledger import Ledger
-from turns import write_turn
+from turns import QUICK, write_turn
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> treadle.Run:
     folder = tmp_path_factory.mktemp("history")
-    return treadle.run(write_turn(folder), out=folder / "runs" / "first", progress=False)
+    return treadle.run(
+        write_turn(folder, QUICK, rows=40), out=folder / "runs" / "first", progress=False
+    )
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_a_run_whose_artefacts_changed_does_not_look_finished(run: treadle.Run) 
 def test_a_folder_with_files_of_the_users_is_refused_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_turn(tmp_path, QUICK, rows=40)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "recipe.yaml").write_text("mine")
@@ -119,7 +121,7 @@ def test_a_folder_with_files_of_the_users_is_refused_before_anything_is_written(
 def test_a_folder_in_which_a_run_was_killed_at_its_beginning_is_gone_on_with(
     tmp_path: Path,
 ) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_turn(tmp_path, QUICK, rows=40)
     begun = tmp_path / "runs" / "begun"
     begun.mkdir(parents=True)
     Ledger(begun / "ledger.sqlite").close()

@@ -22,7 +22,7 @@ from treadle.flywheel.features import measure_pool
 from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.machinery.store import Store
-from turns import RECIPE, records, write_lines, write_turn
+from turns import QUICK, RECIPE, records, write_lines, write_turn
 
 PLUGIN = '''"""A measure of how far a row's length is from the mean, and a selector of rows like a target."""
 import json
@@ -123,7 +123,7 @@ def test_another_pool_is_fitted_anew_and_the_same_one_is_not(
 
 
 def test_a_selector_sees_the_features_of_the_target_rows(plugin: Path, tmp_path: Path) -> None:
-    write_turn(tmp_path, RECIPE)
+    write_turn(tmp_path, QUICK)
     write_lines(tmp_path / "dev.jsonl", records(5, seed=9))
     arguments = {"out": tmp_path / "runs" / "x", "plugins": [plugin], "progress": False}
     overrides = ["select={method: alike, keep: 10 rows}", "data.target=dev.jsonl"]

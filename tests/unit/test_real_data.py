@@ -9,6 +9,8 @@ from treadle.data.formats.write import write, write_llama_factory
 from treadle.data.row import column
 from treadle.errors import DataError
 
+pytestmark = pytest.mark.slow
+
 # folder, pattern, layout, records, merged into equal rows, malformed
 SETS = [
     ("alpaca_pool", "pool.part*.jsonl", "alpaca", 9229, 0, 0),
@@ -64,7 +66,6 @@ def subset(loaded: Loaded, count: int) -> Loaded:
     return Loaded(pool, (), count, 0, loaded.layout)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", [".jsonl", ".json", ".parquet", ""])
 def test_trl_takes_exports_for_conversations(shared_data: Path, tmp_path: Path, kind: str) -> None:
     datasets = pytest.importorskip("datasets")
@@ -106,7 +107,6 @@ def assert_says_the_same(
     assert [(t["role"], t["content"]) for part in parts for t in example[part]] == turns
 
 
-@pytest.mark.slow
 def test_trl_trains_on_the_completion_alone(shared_data: Path, tmp_path: Path) -> None:
     """The trainer's own tokenisation puts loss on the last turn, and on nothing else."""
     datasets = pytest.importorskip("datasets")

@@ -13,13 +13,24 @@ import pytest
 
 import treadle
 from treadle.errors import BudgetError, DataError, RecipeError, StoreError
-from turns import RECIPE, records, write_lines, write_turn
+from turns import QUICK, RECIPE, records, write_lines, write_turn
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> treadle.Run:
     folder = tmp_path_factory.mktemp("turn")
     return treadle.run(write_turn(folder), out=folder / "runs" / "first", progress=False)
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> treadle.Run:
+    folder = tmp_path_factory.mktemp("quick")
+    return treadle.run(write_quick(folder), out=folder / "runs" / "first", progress=False)
+
+
+def write_quick(folder: Path, old: str = "", new: str = "") -> Path:
+    """Write a small turn, with a part of the recipe replaced by another."""
+    return write_turn(folder, QUICK.replace(old, new), rows=40)
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -120,6 +131,7 @@ def test_the_chosen_rows_and_the_student_can_be_used(run: treadle.Run) -> None:
     assert len(again.pool) == run.counts["selected"]
 
 
+@pytest.mark.slow
 def test_the_same_recipe_elsewhere_gives_the_same_bytes(run: treadle.Run, tmp_path: Path) -> None:
     recipe = write_turn(tmp_path / "another" / "place")
     command = [sys.executable, "-c",
@@ -131,30 +143,31 @@ def test_the_same_recipe_elsewhere_gives_the_same_bytes(run: treadle.Run, tmp_pa
 
 
 def test_a_token_budget_stops_the_run_and_a_larger_one_goes_on(
-    run: treadle.Run, tmp_path: Path
+    quick: treadle.Run, tmp_path: Path
 ) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     out = tmp_path / "runs" / "x"
+    half = sum(cost["tokens"] for cost in quick.costs()) // 2
     with pytest.raises(BudgetError, match="tokens"):
-        treadle.run(recipe, out=out, overrides=["budget.tokens=60000"], progress=False)
+        treadle.run(recipe, out=out, overrides=[f"budget.tokens={half}"], progress=False)
     assert not (out / "verdict.json").exists()
     found = treadle.run(recipe, out=out, overrides=["budget.tokens=100000000"], progress=False)
-    assert tree(found.path) == tree(run.path)
+    assert tree(found.path) == tree(quick.path)
 
 
 def test_a_time_budget_stops_the_run_and_a_larger_one_goes_on(
-    run: treadle.Run, tmp_path: Path
+    quick: treadle.Run, tmp_path: Path
 ) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     out = tmp_path / "runs" / "x"
     with pytest.raises(BudgetError, match="minutes"):
         treadle.run(recipe, out=out, overrides=["budget.minutes=0.000001"], progress=False)
     found = treadle.run(recipe, out=out, overrides=["budget.minutes=60"], progress=False)
-    assert tree(found.path) == tree(run.path)
+    assert tree(found.path) == tree(quick.path)
 
 
 def test_held_out_rows_are_never_trained_on(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path, RECIPE.replace("heldout.jsonl", "20%"))
+    recipe = write_quick(tmp_path, "heldout.jsonl", "20%")
     found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     items = {item.split(":")[1] for item in found.results["item"].unique()}
     assert found.counts["held_out"] == len(items)
@@ -162,7 +175,7 @@ def test_held_out_rows_are_never_trained_on(tmp_path: Path) -> None:
 
 
 def test_a_changed_data_file_is_noticed(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     write_lines(tmp_path / "pool.jsonl", records(60, seed=5))
     with pytest.raises(RecipeError, match=r"pool\.jsonl"):
@@ -170,7 +183,7 @@ def test_a_changed_data_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_rows_can_be_selected_by_a_column_of_the_users(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path, RECIPE.replace("by: ifd, diverse: k_center", "by: quality"))
+    recipe = write_quick(tmp_path, "by: ifd, diverse: k_center", "by: quality")
     found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     chosen = found.selection.filter(pl.col("arm") == "selected", pl.col("rank").is_not_null())
     quality = found.features.filter(pl.col("id").is_in(chosen["id"].to_list()))["quality"]
@@ -178,13 +191,13 @@ def test_rows_can_be_selected_by_a_column_of_the_users(tmp_path: Path) -> None:
 
 
 def test_a_column_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path, RECIPE.replace("by: ifd, diverse: k_center", "by: qualty"))
+    recipe = write_quick(tmp_path, "by: ifd, diverse: k_center", "by: qualty")
     with pytest.raises(RecipeError, match="neither a measure nor a column"):
         treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
 
 
 def test_an_empty_pool_is_an_error(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     (tmp_path / "pool.jsonl").write_text("")
     with pytest.raises(DataError, match=r"pool\.jsonl"):
         treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
@@ -193,13 +206,13 @@ def test_an_empty_pool_is_an_error(tmp_path: Path) -> None:
 def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     from treadle.machinery.lock import only_writer
 
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     with only_writer(tmp_path / "runs" / "x"), pytest.raises(StoreError, match="another treadle"):
         treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
 
 
-def test_a_damaged_blob_is_noticed_and_made_again(run: treadle.Run, tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path)
+def test_a_damaged_blob_is_noticed_and_made_again(quick: treadle.Run, tmp_path: Path) -> None:
+    recipe = write_quick(tmp_path)
     out = tmp_path / "runs" / "x"
     treadle.run(recipe, out=out, progress=False)
     for path in sorted((tmp_path / "runs" / ".store" / "objects").glob("*/*"))[::3]:
@@ -207,9 +220,10 @@ def test_a_damaged_blob_is_noticed_and_made_again(run: treadle.Run, tmp_path: Pa
         blob[len(blob) // 2] ^= 1
         path.write_bytes(bytes(blob))
     treadle.run(recipe, out=out, progress=False)
-    assert tree(out) == tree(run.path)
+    assert tree(out) == tree(quick.path)
 
 
+@pytest.mark.slow
 def test_arms_of_equal_tokens_are_equal_in_training_wherever_rows_are_cut(tmp_path: Path) -> None:
     long = [
         {"id": f"long-{i}", "prompt": "Say it.", "completion": " ".join(f"w{i}x{j}" for j in range(300))}
@@ -235,7 +249,7 @@ def test_arms_of_equal_tokens_are_equal_in_training_wherever_rows_are_cut(tmp_pa
 
 
 def test_a_row_whose_reply_is_cut_off_is_in_no_arm_and_stops_nothing(tmp_path: Path) -> None:
-    write_turn(tmp_path)
+    write_quick(tmp_path)
     with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as pool:
         row = {"id": "endless", "prompt": "word " * 2000, "completion": "never reached"}
         pool.write(json.dumps(row) + "\n")
@@ -251,7 +265,7 @@ def rows_done(run: treadle.Run, *stages: str) -> int:
 
 
 def test_files_lines_and_columns_are_not_part_of_cached_work(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     lines = (tmp_path / "pool.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (tmp_path / "moved.jsonl").write_text("".join([lines[7], *lines]), encoding="utf-8")
@@ -261,8 +275,9 @@ def test_files_lines_and_columns_are_not_part_of_cached_work(tmp_path: Path) -> 
     assert rows_done(again, "measure", "select", "train", "evaluate") == 0
 
 
+@pytest.mark.slow
 def test_a_larger_sample_of_rows_measures_the_new_ones_only(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path, rows=540)
+    recipe = write_turn(tmp_path, QUICK.replace("full", "null"), rows=540)
     first = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     with (tmp_path / "pool.jsonl").open("a", encoding="utf-8") as pool:
         pool.write(json.dumps({"id": "new", "prompt": "one more?", "completion": "yes"}) + "\n")
@@ -299,7 +314,7 @@ def flaky():
 
 
 def test_a_measure_sees_nothing_that_its_cache_does_not_know_of(tmp_path: Path) -> None:
-    write_turn(tmp_path, RECIPE + "measure: {peeping: {}}\nseed: 5\n")
+    write_turn(tmp_path, QUICK + "measure: {peeping: {}}\nseed: 5\n", rows=40)
     write_lines(tmp_path / "dev.jsonl", records(5, seed=9))
     plugin = tmp_path / "peeping.py"
     plugin.write_text(PEEPING, encoding="utf-8")
@@ -311,7 +326,7 @@ def test_a_measure_sees_nothing_that_its_cache_does_not_know_of(tmp_path: Path) 
 
 
 def test_a_failing_row_is_told_apart_from_a_failing_machine(tmp_path: Path) -> None:
-    write_turn(tmp_path, RECIPE + "measure: {flaky: {}}\n")
+    write_turn(tmp_path, QUICK + "measure: {flaky: {}}\n", rows=40)
     plugin, fault = tmp_path / "flaky_plugin.py", tmp_path / "fault"
     plugin.write_text(FLAKY.replace("FAULT", repr(str(fault))), encoding="utf-8")
     fault.touch()
@@ -344,7 +359,7 @@ def test_evaluation_counts_what_it_reads_and_writes_and_that_it_looked(run: trea
 
 
 def test_a_run_that_spent_nothing_can_be_corrected_in_its_folder(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     held = (tmp_path / "heldout.jsonl").read_text(encoding="utf-8")
     pool = (tmp_path / "pool.jsonl").read_text(encoding="utf-8")
     (tmp_path / "heldout.jsonl").write_text(pool.split('{"prompt": "torn')[0], encoding="utf-8")
@@ -355,7 +370,7 @@ def test_a_run_that_spent_nothing_can_be_corrected_in_its_folder(tmp_path: Path)
 
 
 def test_another_file_behind_a_pattern_is_another_run(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path, RECIPE.replace("pool.jsonl", "'part-*.jsonl'"))
+    recipe = write_quick(tmp_path, "pool.jsonl", "'part-*.jsonl'")
     (tmp_path / "pool.jsonl").rename(tmp_path / "part-1.jsonl")
     treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     write_lines(tmp_path / "part-2.jsonl", records(40, seed=8))
@@ -371,7 +386,7 @@ def test_a_finished_run_that_is_run_again_and_stopped_has_lost_nothing(tmp_path:
             if name == "measure":
                 raise KeyboardInterrupt
 
-    recipe = write_turn(tmp_path)
+    recipe = write_quick(tmp_path)
     out = tmp_path / "runs" / "x"
     before = tree(treadle.run(recipe, out=out, progress=False).path)
     with pytest.raises(KeyboardInterrupt):
@@ -383,7 +398,7 @@ def test_a_finished_run_that_is_run_again_and_stopped_has_lost_nothing(tmp_path:
 
 
 def test_a_missing_cluster_column_is_said_before_training(tmp_path: Path) -> None:
-    recipe = write_turn(tmp_path, RECIPE.replace("seeds: 3", "seeds: 3, cluster: nosuch"))
+    recipe = write_quick(tmp_path, "seeds: 1", "seeds: 1, cluster: nosuch")
     with pytest.raises(RecipeError, match="has no column 'nosuch'"):
         treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     assert not (tmp_path / "runs" / "x" / "verdict.json").exists()
@@ -391,16 +406,14 @@ def test_a_missing_cluster_column_is_said_before_training(tmp_path: Path) -> Non
 
 def test_without_audits_every_row_goes_on(tmp_path: Path) -> None:
     off = "audit: {profile: false, exact_duplicates: false, contamination: false}"
-    recipe = write_turn(
-        tmp_path, RECIPE.replace("audit: {near_duplicates: 0.8, contamination: {ngram: 6}}", off)
-    )
+    recipe = write_quick(tmp_path, "audit: {near_duplicates: 0.8, contamination: {ngram: 6}}", off)
     found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
     assert found.counts["left_after_audit"] == found.counts["rows"]
 
 
 def test_a_column_that_begins_like_a_measure_is_the_users(tmp_path: Path) -> None:
     for name in ("by: length_tier", "by: length_teir"):
-        recipe = write_turn(tmp_path, RECIPE.replace("by: ifd, diverse: k_center", name))
+        recipe = write_quick(tmp_path, "by: ifd, diverse: k_center", name)
         rows = [{**row, "length_tier": i % 3} for i, row in enumerate(records(60, seed=1))]
         write_lines(tmp_path / "pool.jsonl", rows)
         if name == "by: length_tier":
@@ -429,7 +442,7 @@ def test_the_run_says_what_the_selection_prefers(tmp_path: Path) -> None:
 
 def test_a_costly_measure_reads_only_what_cheap_steps_let_through(tmp_path: Path) -> None:
     plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
-    write_turn(tmp_path, RECIPE.replace(plain, STEPS))
+    write_turn(tmp_path, QUICK.replace(plain, STEPS))
     run = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
     left = run.counts["left_after_audit"]
     features = run.features

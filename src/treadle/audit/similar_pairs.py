@@ -293,7 +293,9 @@ def _positions(edges: pl.DataFrame, starts: NDArray[np.int64]) -> pl.DataFrame:
 
 
 def _packed(sets: Ragged) -> pl.DataFrame:
-    lists = pa.LargeListArray.from_arrays(pa.array(sets.bounds), pa.array(sets.values))
+    lists = pa.LargeListArray.from_arrays(
+        pl.Series(sets.bounds).to_arrow(), pl.Series(sets.values).to_arrow()
+    )
     return pl.DataFrame({"set": pl.Series(lists, dtype=pl.List(pl.UInt64))})
 
 

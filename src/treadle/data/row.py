@@ -11,19 +11,18 @@ Not here: reading files (`read`), chat templates and token masks (`template`).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from treadle.errors import DataError
 
 Kind = Literal["chat", "preference", "answer"]
-TEXT = pa.large_string()
 ROLES = ("system", "user", "assistant", "tool")
 
 MESSAGE = pl.Struct({"role": pl.String, "content": pl.String, "trains": pl.Boolean})
@@ -141,23 +140,23 @@ def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
     turns = [turn for row in rows for turn in row.messages]
     places = [origin for row in rows for origin in row.origins]
     columns = {
-        "id": pa.array([row.id for row in rows], TEXT),
-        "kind": pa.array([row.kind for row in rows], TEXT),
+        "id": _column([row.id for row in rows], pl.String),
+        "kind": _column([row.kind for row in rows], pl.String),
         "messages": _lists(
             [len(row.messages) for row in rows],
-            role=pa.array([turn.role for turn in turns], TEXT),
-            content=pa.array([turn.content for turn in turns], TEXT),
-            trains=pa.array([turn.trains for turn in turns], pa.bool_()),
+            role=_column([turn.role for turn in turns], pl.String),
+            content=_column([turn.content for turn in turns], pl.String),
+            trains=_column([turn.trains for turn in turns], pl.Boolean),
         ),
-        "chosen": pa.array([row.chosen for row in rows], TEXT),
-        "rejected": pa.array([row.rejected for row in rows], TEXT),
-        "answer": pa.array([row.answer for row in rows], TEXT),
+        "chosen": _column([row.chosen for row in rows], pl.String),
+        "rejected": _column([row.rejected for row in rows], pl.String),
+        "answer": _column([row.answer for row in rows], pl.String),
         "origins": _lists(
             [len(row.origins) for row in rows],
-            file=pa.array([place.file for place in places], TEXT),
-            line=pa.array([place.line for place in places], pa.int64()),
-            id=pa.array([place.id for place in places], TEXT),
-            extra=pa.array([place.extra for place in places], TEXT),
+            file=_column([place.file for place in places], pl.String),
+            line=_column([place.line for place in places], pl.Int64),
+            id=_column([place.id for place in places], pl.String),
+            extra=_column([place.extra for place in places], pl.String),
         ),
     }
     return pl.DataFrame(pa.table(columns), schema=SCHEMA)
@@ -165,9 +164,14 @@ def frame_of(rows: Sequence[Row]) -> pl.DataFrame:
 
 def _lists(lengths: Sequence[int], **values: pa.Array) -> pa.Array:
     """Cut flat columns into one list of structs for each row."""
-    bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    bounds = list(itertools.accumulate(lengths, initial=0))
     structs = pa.StructArray.from_arrays(list(values.values()), names=list(values))
-    return pa.LargeListArray.from_arrays(pa.array(bounds, pa.int64()), structs)
+    return pa.LargeListArray.from_arrays(_column(bounds, pl.Int64), structs)
+
+
+def _column(values: Sequence[object], kind: type[pl.DataType]) -> pa.Array:
+    """Return values as Arrow by way of Polars: `pa.array` would import pandas where there is one."""
+    return pl.Series(values, dtype=kind).to_arrow()
 
 
 def from_frame(frame: pl.DataFrame) -> list[Row]:

@@ -15,7 +15,6 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -97,13 +96,15 @@ def _file_in(folder: Path | None, module: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _imports(source: bytes, package: str) -> Iterator[str]:
-    """Yield what a source imports; `from treadle.models import local` names two modules."""
+@cache  # ops share most of what they import
+def _imports(source: bytes, package: str) -> tuple[str, ...]:
+    """Return what a source imports; `from treadle.models import local` names two modules."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (one.name for one in node.names)
+            found += (one.name for one in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: 1 - node.level or None] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
-            yield base
-            yield from (f"{base}.{one.name}" for one in node.names)
+            found += (base, *(f"{base}.{one.name}" for one in node.names))
+    return tuple(found)

@@ -62,24 +62,24 @@ class Counts:
             wanted = np.zeros(len(contexts), np.int64)
             for back in range(1, order + 1):
                 wanted |= contexts[:, -back] << (BITS * (back - 1))
-            counted, total = self._dense(place, wanted)
+            rows, tokens, seen = self._after(place, wanted)
+            total = np.bincount(rows, weights=seen, minlength=len(wanted))  # of integers: exact
             pseudo = strength * UNIT
             found *= pseudo
-            found += counted
-            found /= total + pseudo
+            found[rows, tokens] += seen
+            found /= (total + pseudo)[:, None]
         return found
 
-    def _dense(
+    def _after(
         self, place: int, wanted: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return what was seen after each context: its row, the token (once a row), how often."""
         keys, seen = self.keys[place], self.seen[place]
         first = np.searchsorted(keys, wanted << BITS)
         sizes = np.searchsorted(keys, (wanted + 1) << BITS) - first
         rows = np.repeat(np.arange(len(wanted)), sizes)
         places = np.arange(len(rows)) + np.repeat(first - np.cumsum(sizes) + sizes, sizes)
-        counted = np.zeros((len(wanted), VOCABULARY))
-        counted[rows, keys[places] & NOTHING] = seen[places]
-        return counted, counted.sum(axis=1, keepdims=True)  # sums of integers: exact
+        return rows, keys[places] & NOTHING, seen[places]
 
     def to_json(self) -> str:
         orders = [

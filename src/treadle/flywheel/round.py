@@ -197,7 +197,7 @@ class Round:
         if gate.reference:
             arms.append(Arm(gate.reference, (0,), everything(rows)))
         self.artefacts.selection(inputs, findings, measured.features, arms)
-        self.artefacts.figures("shift", shift_of(clean, tested, rows))
+        self.artefacts.figures("shift", shift_of(clean, tested, rows, self.context))
         tokens = rows.filter(pl.col("id").is_in(tested.ids))["length_total"].sum()
         self.observer.note(f"{len(tested.ids):,} of {rows.height:,} rows, {tokens:,} tokens")
         return measured, arms

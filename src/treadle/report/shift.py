@@ -7,7 +7,7 @@ from typing import Any
 
 from treadle.report.folder import RunFolder
 from treadle.report.markup import Child, Column, Section, absent, explain, join, label, table, tag
-from treadle.report.numbers import count, share
+from treadle.report.numbers import count, fixed, share
 
 SIGNS = {"more": "▲ more", "fewer": "▼ fewer", "vanished": "✕ vanished", "as random": ""}
 SHOWN = 12
@@ -33,8 +33,25 @@ def shift(run: RunFolder) -> Section | None:
     for group in dict.fromkeys(line["group"] for line in lines):
         mine = [line for line in lines if line["group"] == group]
         parts.append(_group(group, mine))
-    return Section(
-        "shift", "What the selection prefers and avoids", "Kept and dropped", join(parts)
+    parts.append(_farthest(found.get("farthest")))
+    title = "What the selection prefers and avoids"
+    return Section("shift", title, "Kept and dropped", join(parts))
+
+
+def _farthest(rows: object) -> Child:
+    """The dropped rows that no kept row stands for."""
+    if not isinstance(rows, list) or not rows:
+        return None
+    columns = [Column("Dropped row"), Column("Cosine", True), Column("Most similar kept row")]
+    body = [(r["id"][:16], fixed(r["cosine"], 3), r["nearest"][:16]) for r in rows]
+    return join(
+        [
+            tag("h3", "Dropped rows that no kept row resembles"),
+            explain(
+                "By embedding, the least similar first. Search for an id among the rows below."
+            ),
+            table("Dropped rows least like any kept one", columns, body, class_="compared"),
+        ]
     )
 
 

@@ -1,4 +1,4 @@
-"""What treadle asks of a model: log-probabilities, generation, embeddings."""
+"""What treadle asks of a model: log-probabilities, generation, hidden states, embeddings."""
 
 from __future__ import annotations
 
@@ -53,6 +53,15 @@ class Student(Protocol):
     precision: str
 
     @property
+    def width(self) -> int:
+        """Size of an input embedding.
+
+        Raises:
+            ModelError: this student has no embeddings.
+        """
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Hash of weights, tokenizer, chat template, precision and library versions."""
         ...
@@ -61,6 +70,43 @@ class Student(Protocol):
         self, sequences: Sequence[Scorable], *, tick: Callable[[], None] = ...
     ) -> list[TokenScores]:
         """Score sequences; results come in the order of the input. `tick` is called each batch."""
+        ...
+
+    def score_noised(
+        self,
+        sequences: Sequence[Scorable],
+        noise: Sequence[NDArray[np.float32]],
+        *,
+        tick: Callable[[], None] = ...,
+    ) -> list[TokenScores]:
+        """Score sequences with noise, shape (tokens, width), added to their input embeddings.
+
+        Raises:
+            ModelError: this student has no embeddings.
+        """
+        ...
+
+    def next_logprobs(
+        self,
+        prompts: Sequence[NDArray[np.int32]],
+        choices: Sequence[int],
+        *,
+        tick: Callable[[], None] = ...,
+    ) -> NDArray[np.float32]:
+        """Return the log-probability of each token of `choices` as the next one after each prompt.
+
+        The shape is (prompts, choices). A prompt has at least one token.
+        """
+        ...
+
+    def hidden(
+        self, sequences: Sequence[NDArray[np.int32]], *, tick: Callable[[], None] = ...
+    ) -> NDArray[np.float32]:
+        """Return the mean of each sequence's last hidden states, shape (sequences, width).
+
+        The state of token i (from 0) weighs i + 1: late tokens have read more. NaN where there is
+        no token.
+        """
         ...
 
     def generate(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.row import Message
-from treadle.data.template import Tokenizer
+from treadle.data.template import Tokenizer, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,20 @@ class Scorable:
 
     ids: NDArray[np.int32]
     wanted: NDArray[np.bool_]
+
+    @classmethod
+    def reply(cls, row: Tokens, *, most: int | None = None) -> Scorable:
+        """The last reply given all before it, or its first `most` tokens."""
+        places = np.flatnonzero(row.trains[row.reply_from :])[:most] + row.reply_from
+        wanted = np.zeros(int(places[-1]) + 1 if len(places) else 0, dtype=np.bool_)
+        wanted[places] = True
+        return cls(row.ids[: len(wanted)], wanted)
+
+    @classmethod
+    def reply_alone(cls, row: Tokens) -> Scorable:
+        """The last reply given only the header that opens a reply."""
+        ids = np.concatenate([row.header, row.reply]).astype(np.int32)
+        return cls(ids, np.arange(len(ids)) >= len(row.header))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ BUDGETS = [Budget("rows", 10), Budget("share", 0.3), Budget("tokens", 900), Budg
 OPTIONS: dict[str, dict[str, Any]] = {
     "top": {"by": "length_words"},
     "score_then_diverse": {"by": "length_words"},
+    "one_shot_gain": {"anchors": 3},
+    "prompt_uncertainty": {"samples": 3},
     "s_ifd": {"samples": 2},
 }
 

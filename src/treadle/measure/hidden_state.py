@@ -42,10 +42,15 @@ def hidden_state(*, max_tokens: int = 1024) -> Callable[[pl.DataFrame, Context],
         norms = np.sqrt((found * found).sum(axis=1, keepdims=True))
         vectors = (found / np.where(norms > 0, norms, 1)).astype(np.float32)
         column = pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1]))
-        has_vector = pl.Series(
-            [bool(row.text.strip()) for row in rows], dtype=pl.Boolean
-        ) & pl.Series(norms[:, 0] > 0, dtype=pl.Boolean)
+        is_known = [
+            bool(row.text.strip()) and bool(norm > 0)
+            for row, norm in zip(rows, norms[:, 0], strict=True)
+        ]
         frame = pl.DataFrame({"hidden_state": column})
-        return frame.select(pl.when(has_vector).then("hidden_state"))
+        return frame.select(
+            pl.when(pl.Series(is_known, dtype=pl.Boolean))
+            .then("hidden_state")
+            .alias("hidden_state")
+        )
 
     return run

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from pydantic import Field
 
 from treadle.context import Context
 from treadle.data.row import Message, Row, from_frame
@@ -36,7 +38,7 @@ CLOSING = "The number, 1 to 5, is:"
     models=("student",),
 )
 def self_rating(
-    *, alpha: float = 0.2, second_softmax: bool = False, window: int = 2048
+    *, alpha: Annotated[float, Field(ge=0)] = 0.2, second_softmax: bool = False, window: int = 2048
 ) -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
     """Measure the student's rating of the last reply, held against its doubt and its wavering.
 
@@ -48,8 +50,8 @@ def self_rating(
     and so nearly does away with the deviation: `second_softmax` does the same.
 
     A small student rates by habit (one number for all rows) and likes text like its own: check
-    against people before trusting it. A row without a reply, or longer than `window` tokens under a
-    rating prompt, is unscored.
+    against people before trusting it. A row without a reply, or whose rating prompt fills `window`
+    tokens, is unscored.
 
     Raises:
         ModelError: the student's tokenizer does not write "1" to "5" as one token each.
@@ -64,7 +66,7 @@ def self_rating(
         asked = [
             i
             for i, row in enumerate(rows)
-            if row.reply.strip() and max(len(ids) for ids in prompts[i]) <= limit
+            if row.reply.strip() and max(len(ids) for ids in prompts[i]) < limit
         ]
         flat = [ids for i in asked for ids in prompts[i]]
         logprobs = student.next_logprobs(flat, choices, tick=context.tick)

@@ -142,9 +142,9 @@ class LocalStudent:
         """Return the log-probability of each choice right after each prompt (prompts, choices).
 
         Raises:
-            ModelError: a prompt is longer than the context window.
+            ModelError: a prompt with a token after it is longer than the context window.
         """
-        self._refuse_longer(prompts)
+        self._refuse_longer(prompts, room=1)
         return likelihood.next_logprobs(
             self.model,
             prompts,
@@ -168,8 +168,8 @@ class LocalStudent:
         budget = BUDGET.get(self.device.type, BUDGET["cpu"])
         return {"pad_id": self.tokenizer.pad_id, "budget": budget, "tick": tick}
 
-    def _refuse_longer(self, sequences: Sequence[NDArray[np.int32]]) -> None:
-        longest = max((len(ids) for ids in sequences), default=0)
+    def _refuse_longer(self, sequences: Sequence[NDArray[np.int32]], *, room: int = 0) -> None:
+        longest = max((len(ids) + room for ids in sequences), default=0)
         if longest > self.max_tokens:
             raise ModelError(
                 f"{self.name}: a sequence of {longest:,} tokens does not fit into the context "

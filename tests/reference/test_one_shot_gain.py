@@ -122,7 +122,7 @@ def test_an_anchor_s_answer_is_cut_and_no_longer_than_half_the_window() -> None:
 def test_system_turns_are_left_out() -> None:
     bare = chat("Why?", "Because it rained.")
     told = Row("chat", (Message("system", "Be brief."), *bare.messages))
-    world = context()
+    world = context(tiny())
     ready = fitted(made_up(9)[:6], world, anchors=3)
     values = [one_shot_gain()(prepared([row], world), ready).row(0) for row in (bare, told)]
     assert values[0] == values[1]

@@ -77,16 +77,18 @@ def test_a_row_s_bits_do_not_depend_on_the_others() -> None:
 def test_every_version_of_a_cut_reply_counts_the_same_tokens() -> None:
     student = models.load("scripted")
     row = chat("one two three four five six", "the river is long and it is wide")
-    tokens = tokenise([row], student.tokenizer, max_tokens=45)[0]
-    found = prompt_uncertainty(max_tokens=45)(to_frame([row]), context(student))
-    likely = np.log(
-        [
-            student.predict(tokens.ids, np.array([i]))[0, tokens.ids[i]]
-            for i in np.flatnonzero(tokens.trains)
-        ]
-    )
-    assert 0 < len(likely) < len(row.reply)
-    assert found["prompt_uncertainty_likelihood"][0] == pytest.approx(np.exp(likely.mean()))
+    found = prompt_uncertainty(samples=3, max_tokens=45)(to_frame([row]), context(student))
+    chances, counts = [], []
+    for version in _versions(row, 3, 0.2):
+        tokens = tokenise([version], student.tokenizer, max_tokens=45)[0]
+        places = np.flatnonzero(tokens.trains)
+        counts.append(len(places))
+        shared = places[: counts[0]]
+        likely = student.predict(tokens.ids, shared)[range(len(shared)), tokens.ids[shared]]
+        chances.append(np.exp(np.log(likely).mean()))
+    assert 0 < counts[0] < max(counts), "the whole prompt leaves the least room"
+    expected = np.abs(np.array(chances[1:]) - chances[0]).mean()
+    assert found.row(0) == pytest.approx((expected, chances[0]), rel=1e-5)
 
 
 def test_without_words_or_reply_or_room_there_is_no_value() -> None:

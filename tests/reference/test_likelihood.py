@@ -195,6 +195,28 @@ def test_every_score_equals_the_slow_loop(kind: str) -> None:
     assert_equal_to_the_slow_way(made_up(60), tiny(kind), TOLERANCE)
 
 
+@torch.inference_mode()
+def test_without_a_header_compatible_ifd_is_the_published_ratio_of_two_losses() -> None:
+    """T tokens with the instruction, T - 1 without: `labels` leaves the first one out."""
+    student = tiny(template="{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    rows = [chat(f"{row.messages[0].content}\n", row.reply) for row in made_up(12)[:9]]
+    frame = to_frame(rows)
+    context = Context(models={"student": student})
+    frame = pl.concat([frame, token_logprobs()(frame, context)], how="horizontal")
+    found = {
+        tokens: ifd(variant="perplexity_ratio", tokens=tokens)(frame, context)["ifd"].to_list()
+        for tokens in ("aligned", "compatible")
+    }
+    for i, row in enumerate(from_frame(frame)):
+        encodings = student.tokenizer.encode([row.prompt[0].content, row.reply])
+        question, answer = (torch.from_numpy(e.ids.astype(np.int64))[None] for e in encodings)
+        labels = torch.cat([torch.full_like(question, -100), answer], dim=1)
+        given = student.model(input_ids=torch.cat([question, answer], dim=1), labels=labels).loss
+        alone = student.model(input_ids=answer, labels=answer).loss
+        assert found["compatible"][i] == pytest.approx((given - alone).exp().item(), rel=1e-4)
+    assert found["aligned"] != found["compatible"]
+
+
 def test_a_cap_on_the_logits_is_not_skipped() -> None:
     assert not likelihood.has_plain_head(tiny("gemma2").model)
     assert not likelihood.has_plain_cache(tiny("gemma2").model)

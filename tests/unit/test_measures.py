@@ -128,3 +128,15 @@ def test_ifd_variants_divide_losses_or_exponentiate_their_difference() -> None:
     powers = ifd(variant="perplexity_ratio", min_tokens=2)(frame, Context())["ifd"].to_list()
     assert powers[0] == pytest.approx(np.exp(-2.0))
     assert powers[1] == pytest.approx(np.exp(-1.0))
+
+
+def test_ifd_without_a_header_drops_the_first_token_from_both_means_or_from_one() -> None:
+    frame = pl.DataFrame(
+        {
+            "token_logprobs": [[-1.0, -2.0, -6.0]],
+            "token_logprobs_direct": [[None, -2.0, -8.0]],
+            "token_logprobs_last": [3],
+        }
+    )
+    assert ifd()(frame, Context())["ifd"].to_list() == [4.0 / 5.0]
+    assert ifd(tokens="compatible")(frame, Context())["ifd"].to_list() == [3.0 / 5.0]

@@ -203,6 +203,39 @@ class _Farthest:
         self.best = int(self.hot_bounds.argmax())
 
 
+def representatives(points_ND: NDArray[np.float32], *, count: int) -> list[int]:
+    """Return up to `count` rows, each of which stands for a region of the cloud.
+
+    Greedy centres are outliers by design, so they only part the cloud: every row belongs to its
+    nearest centre, and the row nearest the mean of its part stands for it. Ties go to the lower
+    position, in whole numbers as above: one answer on every machine.
+    """
+    centres = greedy_k_center(points_ND, count=count).order
+    if not centres:
+        return []
+    grid, _ = _whole_numbers(points_ND)
+    parts = _nearest(grid, grid[centres].astype(np.float64))
+    away = np.empty(len(grid))
+    for part in np.unique(parts):
+        inside = np.flatnonzero(parts == part)
+        own = grid[inside].astype(np.float64)
+        apart = own - np.rint(own.mean(axis=0))
+        away[inside] = np.einsum("nd,nd->n", apart, apart)
+    order = np.lexsort((away, parts))
+    first = np.unique(parts[order], return_index=True)[1]
+    return sorted(order[first].tolist())
+
+
+def _nearest(grid: NDArray[np.float32], centres: Floats) -> NDArray[np.int64]:
+    """Return which centre is nearest to each row."""
+    norms = np.einsum("cd,cd->c", centres, centres)
+    found = np.empty(len(grid), dtype=np.int64)
+    for begin in range(0, len(grid), BLOCK_ROWS):
+        rows = slice(begin, begin + BLOCK_ROWS)
+        found[rows] = (norms - grid[rows].astype(np.float64) @ (2 * centres.T)).argmin(axis=1)
+    return found
+
+
 def _whole_numbers(points_ND: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
     """Round coordinates to multiples of a power of two; return them in that unit, and the unit.
 

@@ -65,7 +65,7 @@ def _score(
     """Score every row and every distinct reply once, in one call."""
     wanted = [i for i, row in enumerate(rows) if row.trains.any()]
     whole = [Scorable(rows[i].ids, rows[i].trains) for i in wanted]
-    alone = [_alone(rows[i]) for i in wanted]
+    alone = [Scorable.reply_alone(rows[i]) for i in wanted]
     # Keys hold the header too: the same ids may divide into header and reply in two ways.
     keys = [
         (len(rows[i].header), text.ids.tobytes()) for i, text in zip(wanted, alone, strict=True)
@@ -77,14 +77,6 @@ def _score(
     for i, key, score in zip(wanted, keys, scores, strict=False):
         found[i] = (score, direct[key])
     return found
-
-
-def _alone(row: Tokens) -> Scorable:
-    """The reply under its header alone."""
-    ids = np.concatenate([row.header, row.reply]).astype(np.int32)
-    wanted = np.zeros(len(ids), dtype=np.bool_)
-    wanted[len(row.header) :] = True
-    return Scorable(ids, wanted)
 
 
 def _list(values: NDArray[np.float32] | None) -> list[float | None] | None:

@@ -15,12 +15,14 @@ matrix shape).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from treadle.models.batching import Batch, plan, unique
+from treadle.models.batching import plan, unique
 from treadle.models.protocol import Scorable, TokenScores
 
 if TYPE_CHECKING:
@@ -48,22 +50,170 @@ def score(
         shares_prefix: compute a prefix that many sequences have in common only once.
     """
     distinct, places = unique(sequences)
-    shares = shares_prefix and has_plain_cache(model)
-    results: list[TokenScores] = [_nothing(s) for s in distinct]
-    live = [i for i, s in enumerate(distinct) if s.wanted[1:].any()]
-    prefix: tuple[bytes, DynamicCache] | None = None
-    for batch in plan([distinct[i] for i in live], budget=budget, shares=shares):
-        tick()
-        members = [distinct[live[i]] for i in batch.members]
-        head = members[0].ids[: batch.shared]
-        with torch.inference_mode():
-            if batch.shared and (prefix is None or prefix[0] != head.tobytes()):
-                prefix = (head.tobytes(), _prefill(model, head))
-            cache = _expand(prefix[1], len(members)) if batch.shared and prefix else None
-            found = _run(model, members, batch, cache, pad_id, head_is_plain)
-        for i, scores in zip(batch.members, found, strict=True):
-            results[live[i]] = scores
+    reader = Reader(model, pad_id, budget, tick, head_is_plain)
+    found = reader.read(distinct, _scores, shares_prefix=shares_prefix)
+    results = [_filled(s, values) for s, values in zip(distinct, found, strict=True)]
     return [results[place] for place in places]
+
+
+def score_noised(
+    model: PreTrainedModel,
+    sequences: Sequence[Scorable],
+    noise: Sequence[NDArray[np.float32]],
+    *,
+    pad_id: int,
+    budget: int,
+    tick: Callable[[], None],
+    head_is_plain: bool = False,
+) -> list[TokenScores]:
+    """Score sequences with noise, shape (tokens, width), added to the embedding of each token."""
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i].ids))
+    reader = Reader(model, pad_id, budget, tick, head_is_plain)
+    found = reader.read([sequences[i] for i in order], _scores, noise=[noise[i] for i in order])
+    results: dict[int, TokenScores] = {
+        i: _filled(sequences[i], values) for i, values in zip(order, found, strict=True)
+    }
+    return [results[i] for i in range(len(sequences))]
+
+
+def next_logprobs(
+    model: PreTrainedModel,
+    prompts: Sequence[NDArray[np.int32]],
+    choices: Sequence[int],
+    *,
+    pad_id: int,
+    budget: int,
+    tick: Callable[[], None],
+    head_is_plain: bool = False,
+) -> NDArray[np.float32]:
+    """Return the log-probability of each choice right after each prompt (prompts, choices)."""
+    columns = torch.tensor(list(choices), device=model.device)
+
+    def reduce(logits: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return logits.float().log_softmax(dim=-1)[:, columns]
+
+    distinct, places = unique([_opened(ids, choices[0]) for ids in prompts])
+    reader = Reader(model, pad_id, budget, tick, head_is_plain)
+    found = np.zeros((len(distinct), len(choices)), dtype=np.float32)
+    for row, values in zip(found, reader.read(distinct, reduce), strict=True):
+        row[:] = values[0]
+    return found[places]
+
+
+def _opened(prompt: NDArray[np.int32], choice: int) -> Scorable:
+    """A prompt with one token after it: which one is the same for all, and does not matter."""
+    wanted = np.zeros(len(prompt) + 1, dtype=np.bool_)
+    wanted[-1] = True
+    return Scorable(np.append(prompt, np.int32(choice)), wanted)
+
+
+Reduce = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""From logits (positions, vocabulary) and their tokens to numbers (positions, any)."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Runs sequences through a model and reduces the logits of each wanted token to a few numbers."""
+
+    model: PreTrainedModel
+    pad_id: int
+    budget: int
+    tick: Callable[[], None]
+    head_is_plain: bool
+
+    def read(
+        self,
+        sequences: Sequence[Scorable],
+        reduce: Reduce,
+        *,
+        shares_prefix: bool = True,
+        noise: Sequence[NDArray[np.float32]] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Return what `reduce` makes of each sequence; they must be sorted by length.
+
+        A wanted token at position 0 has no prediction and no numbers.
+        """
+        shares = shares_prefix and noise is None and has_plain_cache(self.model)
+        found = [np.zeros((0, 1), dtype=np.float32)] * len(sequences)
+        live = [i for i, s in enumerate(sequences) if s.wanted[1:].any()]
+        prefix: tuple[bytes, DynamicCache] | None = None
+        for batch in plan([sequences[i] for i in live], budget=self.budget, shares=shares):
+            self.tick()
+            places = [live[i] for i in batch.members]
+            members = [sequences[i] for i in places]
+            head = members[0].ids[: batch.shared]
+            with torch.inference_mode():
+                if batch.shared and (prefix is None or prefix[0] != head.tobytes()):
+                    prefix = (head.tobytes(), _prefill(self.model, head))
+                cache = _expand(prefix[1], len(members)) if batch.shared and prefix else None
+                inputs = self._inputs(members, batch.shared, cache)
+                if noise is not None:
+                    inputs = _noised(self.model, inputs, [noise[i] for i in places])
+                values = self._reduced(members, batch.shared, inputs, reduce)
+            for i, part in zip(places, values, strict=True):
+                found[i] = part
+        return found
+
+    def _inputs(
+        self, members: Sequence[Scorable], shared: int, cache: DynamicCache | None
+    ) -> dict[str, object]:
+        tokens = padded([s.ids[shared:] for s in members], self.pad_id).to(self.model.device)
+        return {"input_ids": tokens, "past_key_values": cache, "use_cache": cache is not None}
+
+    def _reduced(
+        self,
+        members: Sequence[Scorable],
+        shared: int,
+        inputs: Mapping[str, object],
+        reduce: Reduce,
+    ) -> list[NDArray[np.float32]]:
+        # A wanted token at position p is predicted at p - 1; position 0 has no prediction.
+        wanted = [np.flatnonzero(s.wanted[1:]) + 1 for s in members]
+        counts = [len(w) for w in wanted]
+        device = self.model.device
+        rows = torch.from_numpy(np.repeat(np.arange(len(members)), counts)).to(device)
+        columns = torch.from_numpy(np.concatenate(wanted) - 1 - shared).to(device)
+        picked = np.concatenate([s.ids[w] for s, w in zip(members, wanted, strict=True)])
+        targets = torch.from_numpy(picked.astype(np.int64)).to(device)
+        parts: list[torch.Tensor] = []
+        begin = 0
+        for logits in _logits(self.model, inputs, rows, columns, self.head_is_plain):
+            parts.append(reduce(logits, targets[begin : begin + len(logits)]))
+            begin += len(logits)
+        return np.split(torch.cat(parts).cpu().numpy(), np.cumsum(counts)[:-1])
+
+
+def padded(sequences: Sequence[NDArray[np.int32]], pad_id: int) -> torch.Tensor:
+    """Return ids as a matrix, padded on the right."""
+    tokens = torch.full((len(sequences), max(len(ids) for ids in sequences)), pad_id)
+    for row, ids in zip(tokens, sequences, strict=True):
+        row[: len(ids)] = torch.from_numpy(ids.astype(np.int64))
+    return tokens
+
+
+def _noised(
+    model: PreTrainedModel, inputs: Mapping[str, object], noise: Sequence[NDArray[np.float32]]
+) -> dict[str, object]:
+    """Replace ids by their embeddings with noise added."""
+    embedded = model.get_input_embeddings()(inputs["input_ids"])
+    wide = embedded.float()
+    for row, added in zip(wide, noise, strict=True):
+        row[: len(added)] += torch.from_numpy(added).to(row.device)
+    rest = {name: value for name, value in inputs.items() if name != "input_ids"}
+    return {**rest, "inputs_embeds": wide.to(embedded.dtype)}
+
+
+def _scores(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return torch.stack(statistics(logits, targets), dim=1)
+
+
+def _filled(sequence: Scorable, values: NDArray[np.float32]) -> TokenScores:
+    """Log-probabilities and entropies of the wanted tokens; a wanted first token stays NaN."""
+    scores = _nothing(sequence)
+    if len(values):
+        scores.logprobs[-len(values) :] = values[:, 0]
+        scores.entropies[-len(values) :] = values[:, 1]
+    return scores
 
 
 def _nothing(sequence: Scorable) -> TokenScores:
@@ -99,59 +249,6 @@ def _expand(prefix: DynamicCache, rows: int) -> DynamicCache:
         for layer in prefix.layers
     ]
     return DynamicCache(parts)
-
-
-def _run(
-    model: PreTrainedModel,
-    members: Sequence[Scorable],
-    batch: Batch,
-    cache: DynamicCache | None,
-    pad_id: int,
-    is_plain: bool,
-) -> list[TokenScores]:
-    longest = max(len(s.ids) for s in members) - batch.shared
-    tokens = torch.full((len(members), longest), pad_id, dtype=torch.int64)
-    for row, s in zip(tokens, members, strict=True):
-        row[: len(s.ids) - batch.shared] = torch.from_numpy(s.ids[batch.shared :].astype(np.int64))
-    # A wanted token at position p is predicted at p - 1; position 0 has no prediction.
-    wanted = [np.flatnonzero(s.wanted[1:]) + 1 for s in members]
-    rows = torch.from_numpy(np.repeat(np.arange(len(members)), [len(w) for w in wanted]))
-    columns = torch.from_numpy(np.concatenate(wanted) - 1 - batch.shared)
-    targets = torch.from_numpy(
-        np.concatenate([s.ids[w] for s, w in zip(members, wanted, strict=True)]).astype(np.int64)
-    )
-    inputs = {
-        "input_ids": tokens.to(model.device),
-        "past_key_values": cache,
-        "use_cache": cache is not None,
-    }
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    begin = 0
-    for logits in _logits(model, inputs, rows.to(model.device), columns.to(model.device), is_plain):
-        part = targets[begin : begin + len(logits)].to(model.device)
-        found.append(statistics(logits, part))
-        begin += len(logits)
-    logprobs, entropies = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-    return _split(members, wanted, logprobs, entropies)
-
-
-def _split(
-    members: Sequence[Scorable],
-    wanted: Sequence[np.ndarray],
-    logprobs: np.ndarray,
-    entropies: np.ndarray,
-) -> list[TokenScores]:
-    """Hand the flat results back to their sequences; a wanted first token stays NaN."""
-    results, begin = [], 0
-    for s, positions in zip(members, wanted, strict=True):
-        scores = _nothing(s)
-        end = begin + len(positions)
-        if len(positions):
-            scores.logprobs[-len(positions) :] = logprobs[begin:end]
-            scores.entropies[-len(positions) :] = entropies[begin:end]
-        results.append(scores)
-        begin = end
-    return results
 
 
 def _logits(

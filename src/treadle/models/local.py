@@ -17,10 +17,12 @@ import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
+import numpy as np
 import torch
 import transformers
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from treadle.data.randomness import derived_rng
@@ -29,6 +31,7 @@ from treadle.data.template import safe_turns
 from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
 from treadle.models import generation, likelihood, weights
+from treadle.models.hidden import pooled
 from treadle.models.protocol import Reply, Scorable, TokenScores
 from treadle.models.tokenizer import HFTokenizer
 
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ROWS_AT_ONCE = {"cpu": 16, "cuda": 64}
 BUDGET = {"cpu": 2048, "cuda": 32768}
+
+
+class _Options(TypedDict):
+    pad_id: int
+    budget: int
+    tick: Callable[[], None]
 
 
 class LocalStudent:
@@ -79,6 +88,11 @@ class LocalStudent:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
+    @property
+    def width(self) -> int:
+        """Size of an input embedding."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
     @cached_property
     def _has_plain_head(self) -> bool:
         return likelihood.has_plain_head(self.model)
@@ -91,20 +105,76 @@ class LocalStudent:
         Raises:
             ModelError: a sequence is longer than the context window.
         """
-        longest = max((len(s.ids) for s in sequences), default=0)
+        self._refuse_longer([s.ids for s in sequences])
+        options = self._options(tick)
+        return likelihood.score(
+            self.model, sequences, head_is_plain=self._has_plain_head, **options
+        )
+
+    def score_noised(
+        self,
+        sequences: Sequence[Scorable],
+        noise: Sequence[NDArray[np.float32]],
+        *,
+        tick: Callable[[], None] = lambda: None,
+    ) -> list[TokenScores]:
+        """Score sequences with noise, shape (tokens, width), added to their input embeddings.
+
+        Raises:
+            ModelError: a sequence is longer than the context window.
+        """
+        self._refuse_longer([s.ids for s in sequences])
+        return likelihood.score_noised(
+            self.model,
+            sequences,
+            noise,
+            head_is_plain=self._has_plain_head,
+            **self._options(tick),
+        )
+
+    def next_logprobs(
+        self,
+        prompts: Sequence[NDArray[np.int32]],
+        choices: Sequence[int],
+        *,
+        tick: Callable[[], None] = lambda: None,
+    ) -> NDArray[np.float32]:
+        """Return the log-probability of each choice right after each prompt (prompts, choices).
+
+        Raises:
+            ModelError: a prompt with a token after it is longer than the context window.
+        """
+        self._refuse_longer(prompts, room=1)
+        return likelihood.next_logprobs(
+            self.model,
+            prompts,
+            choices,
+            head_is_plain=self._has_plain_head,
+            **self._options(tick),
+        )
+
+    def hidden(
+        self, sequences: Sequence[NDArray[np.int32]], *, tick: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
+        """Return the position-weighted mean of each sequence's last hidden states, in fp32.
+
+        Raises:
+            ModelError: a sequence is longer than the context window.
+        """
+        self._refuse_longer(sequences)
+        return pooled(self.model, sequences, **self._options(tick))
+
+    def _options(self, tick: Callable[[], None]) -> _Options:
+        budget = BUDGET.get(self.device.type, BUDGET["cpu"])
+        return {"pad_id": self.tokenizer.pad_id, "budget": budget, "tick": tick}
+
+    def _refuse_longer(self, sequences: Sequence[NDArray[np.int32]], *, room: int = 0) -> None:
+        longest = max((len(ids) + room for ids in sequences), default=0)
         if longest > self.max_tokens:
             raise ModelError(
                 f"{self.name}: a sequence of {longest:,} tokens does not fit into the context "
                 f"window of {self.max_tokens:,}. Lower max_tokens."
             )
-        return likelihood.score(
-            self.model,
-            sequences,
-            pad_id=self.tokenizer.pad_id,
-            budget=BUDGET.get(self.device.type, BUDGET["cpu"]),
-            tick=tick,
-            head_is_plain=self._has_plain_head,
-        )
 
     def generate(
         self,

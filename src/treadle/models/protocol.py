@@ -1,4 +1,4 @@
-"""What treadle asks of a model: log-probabilities, generation, embeddings."""
+"""What treadle asks of a model: log-probabilities, generation, hidden states, embeddings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.row import Message
-from treadle.data.template import Tokenizer
+from treadle.data.template import Tokenizer, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,20 @@ class Scorable:
 
     ids: NDArray[np.int32]
     wanted: NDArray[np.bool_]
+
+    @classmethod
+    def reply(cls, row: Tokens, *, most: int | None = None) -> Scorable:
+        """The last reply given all before it, or its first `most` tokens."""
+        places = np.flatnonzero(row.trains[row.reply_from :])[:most] + row.reply_from
+        wanted = np.zeros(int(places[-1]) + 1 if len(places) else 0, dtype=np.bool_)
+        wanted[places] = True
+        return cls(row.ids[: len(wanted)], wanted)
+
+    @classmethod
+    def reply_alone(cls, row: Tokens) -> Scorable:
+        """The last reply given only the header that opens a reply."""
+        ids = np.concatenate([row.header, row.reply]).astype(np.int32)
+        return cls(ids, np.arange(len(ids)) >= len(row.header))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,15 @@ class Student(Protocol):
     precision: str
 
     @property
+    def width(self) -> int:
+        """Size of an input embedding.
+
+        Raises:
+            ModelError: this student has no embeddings.
+        """
+        ...
+
+    @property
     def fingerprint(self) -> str:
         """Hash of weights, tokenizer, chat template, precision and library versions."""
         ...
@@ -61,6 +84,43 @@ class Student(Protocol):
         self, sequences: Sequence[Scorable], *, tick: Callable[[], None] = ...
     ) -> list[TokenScores]:
         """Score sequences; results come in the order of the input. `tick` is called each batch."""
+        ...
+
+    def score_noised(
+        self,
+        sequences: Sequence[Scorable],
+        noise: Sequence[NDArray[np.float32]],
+        *,
+        tick: Callable[[], None] = ...,
+    ) -> list[TokenScores]:
+        """Score sequences with noise, shape (tokens, width), added to their input embeddings.
+
+        Raises:
+            ModelError: this student has no embeddings.
+        """
+        ...
+
+    def next_logprobs(
+        self,
+        prompts: Sequence[NDArray[np.int32]],
+        choices: Sequence[int],
+        *,
+        tick: Callable[[], None] = ...,
+    ) -> NDArray[np.float32]:
+        """Return the log-probability of each token of `choices` as the next one after each prompt.
+
+        The shape is (prompts, choices). A prompt has at least one token.
+        """
+        ...
+
+    def hidden(
+        self, sequences: Sequence[NDArray[np.int32]], *, tick: Callable[[], None] = ...
+    ) -> NDArray[np.float32]:
+        """Return the mean of each sequence's last hidden states, shape (sequences, width).
+
+        The state of token i (from 0) weighs i + 1: late tokens have read more. NaN where there is
+        no token.
+        """
         ...
 
     def generate(

@@ -32,13 +32,17 @@ from treadle.data.row import ROLES, Message
 from treadle.data.template import Encoding, safe_turns
 from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
-from treadle.models.ngrams import NOTHING, REACH, UNIT, Counts, followers, grams
+from treadle.models.ngrams import NOTHING, REACH, UNIT, VOCABULARY, Counts, followers, grams
 from treadle.models.protocol import Reply, Scorable, TokenScores
 
 CONTROL = (*(f"<|{role}|>" for role in ROLES), "<|end|>")
 STOP = 256 + len(CONTROL) - 1
 CACHE_STRENGTH = 4.0  # how many earlier sightings in the text weigh as much as all counts
 COUNTS_FILE = "counts.json"
+NO_EMBEDDINGS = (
+    "the scripted student counts and has no embeddings that noise could be added to. Use `proxy`, "
+    "`embedded` or any other local model."
+)
 _PARTS = re.compile("(" + "|".join(re.escape(mark) for mark in CONTROL) + ")")
 
 CORPUS = """\
@@ -137,6 +141,50 @@ class ScriptedStudent:
         logprobs[at == 0] = np.nan
         entropies[at == 0] = np.nan
         return TokenScores(logprobs, entropies)
+
+    def score_noised(
+        self,
+        sequences: Sequence[Scorable],
+        noise: Sequence[NDArray[np.float32]],
+        *,
+        tick: Callable[[], None] = lambda: None,
+    ) -> list[TokenScores]:
+        """Refuse: counts have no embeddings that noise could be added to."""
+        raise ModelError(NO_EMBEDDINGS)
+
+    @property
+    def width(self) -> int:
+        raise ModelError(NO_EMBEDDINGS)
+
+    def next_logprobs(
+        self,
+        prompts: Sequence[NDArray[np.int32]],
+        choices: Sequence[int],
+        *,
+        tick: Callable[[], None] = lambda: None,
+    ) -> NDArray[np.float32]:
+        """Return the log-probability of each choice right after each prompt (prompts, choices)."""
+        found = np.zeros((len(prompts), len(choices)), dtype=np.float32)
+        for row, ids in zip(found, prompts, strict=True):
+            tick()
+            row[:] = np.log(self.predict(ids, np.array([len(ids)]))[0, list(choices)])
+        return found
+
+    def hidden(
+        self, sequences: Sequence[NDArray[np.int32]], *, tick: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
+        """Return position-weighted means of what stands in for hidden states.
+
+        Counts have no hidden states. The square roots of the prediction after each token take their
+        place: what a head would read off a state, and a unit vector.
+        """
+        found = np.full((len(sequences), VOCABULARY), np.nan, dtype=np.float32)
+        for row, ids in zip(found, sequences, strict=True):
+            tick()
+            if len(ids):
+                places = np.arange(1, len(ids) + 1)
+                row[:] = places / places.sum() @ np.sqrt(self.predict(ids, places))
+        return found
 
     def generate(
         self,

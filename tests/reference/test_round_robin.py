@@ -51,31 +51,31 @@ def test_cosines_are_exact_in_any_order_and_close_to_plain_ones(width: int) -> N
     rng = np.random.default_rng(width)
     points = (rng.normal(size=(9, width)) * 10.0 ** rng.integers(-9, 9, size=(9, 1))).astype("f4")
     found = directions(points)
-    whole = found.units_ND.astype(float) * BITS
+    whole = found.units.astype(float) * BITS
     assert (whole == np.rint(whole)).all()
-    ((_, grid),) = cosines(found.units_ND, found.units_ND)
-    assert (grid == np.array(exact_cosines(found.units_ND, found.units_ND), dtype=float).T).all()
+    ((_, grid),) = cosines(found.units, found.units)
+    assert (grid == np.array(exact_cosines(found.units, found.units), dtype=float).T).all()
     turned = rng.permutation(width)
-    ((_, again),) = cosines(found.units_ND[:, turned], found.units_ND[:, turned])
+    ((_, again),) = cosines(found.units[:, turned], found.units[:, turned])
     assert (grid == again).all()
     plain = points.astype(float)
     norms = np.linalg.norm(plain, axis=1)
-    np.testing.assert_allclose(found.lengths_N, norms, rtol=1e-5 if width == 5000 else 1e-6)
+    np.testing.assert_allclose(found.lengths, norms, rtol=1e-5 if width == 5000 else 1e-6)
     np.testing.assert_allclose(grid, plain @ plain.T / norms / norms[:, None], atol=3e-6)
 
 
 def test_a_zero_vector_has_no_direction_and_the_smallest_one_has() -> None:
     found = directions(np.array([[0, 0], [0, -1e-38], [3e38, 0]], dtype=np.float32))
-    assert found.units_ND.tolist() == [[0, 0], [0, -1], [1, 0]]
-    assert found.lengths_N[0] == 0
+    assert found.units.tolist() == [[0, 0], [0, -1], [1, 0]]
+    assert found.lengths[0] == 0
 
 
 def test_blocks_of_rows_and_of_groups_do_not_change_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)
-    units = directions(rng.integers(-2, 3, size=(50, 3))).units_ND
-    to = directions(rng.integers(-2, 3, size=(7, 3)) + 5).units_ND
+    units = directions(rng.integers(-2, 3, size=(50, 3))).units
+    to = directions(rng.integers(-2, 3, size=(7, 3)) + 5).units
     starts, among = np.array([0, 1, 4]), np.flatnonzero(rng.random(50) < 0.7)
     whole = most_similar(units, to, starts, among, 6)
     for cells in (1, 60, 100):
@@ -96,7 +96,7 @@ def test_turns_are_those_of_the_obvious_loop_ties_groups_and_small_lists_include
     targets = data.draw(st.lists(vector, min_size=1, max_size=6))
     inner = data.draw(st.sets(st.integers(1, len(targets))))
     starts = [0, *sorted(inner - {len(targets)})]
-    units, to = directions(np.array(rows)).units_ND, directions(np.array(targets)).units_ND
+    units, to = directions(np.array(rows)).units, directions(np.array(targets)).units
     scores = exact_cosines(units, to)
     ends = [*starts[1:], len(targets)]
     by_group = [

@@ -7,7 +7,7 @@ multiples of 2**-48 and their sums are exact in float64, in any order and at any
 get equal cosines, and a tie is a tie, broken by position.
 
     rows, targets = directions(points_ND), directions(wanted_QD)
-    for part, cosines_BQ in cosines(rows.units_ND, targets.units_ND): ...
+    for part, cosines_BQ in cosines(rows.units, targets.units): ...
 
 Memory is bounded by blocks; nothing holds rows x targets. Not here: approximate search.
 """
@@ -33,8 +33,8 @@ Positions = NDArray[np.int64]
 class Directions:
     """Unit vectors on a grid of 2**-24, and the lengths they had (a zero vector has no direction)."""
 
-    units_ND: NDArray[np.float32]
-    lengths_N: Floats
+    units: NDArray[np.float32]
+    lengths: Floats
 
 
 def directions(points_ND: NDArray[np.floating]) -> Directions:
@@ -57,7 +57,7 @@ def directions(points_ND: NDArray[np.floating]) -> Directions:
 
 def has_direction(points_ND: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return which vectors are not zero: only those have a cosine."""
-    return points_ND.any(axis=1)
+    return np.asarray(points_ND.any(axis=1), dtype=np.bool_)
 
 
 def cosines(

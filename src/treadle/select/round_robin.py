@@ -59,7 +59,7 @@ def round_robin(
         tokens = tokens_of(rows)
         limit = np.inf if budget.token_limit is None else budget.token_limit
         inside = np.flatnonzero(is_scored & (tokens <= limit))
-        units, to = directions(points[inside]).units_ND, wanted.directions.units_ND
+        units, to = directions(points[inside]).units, wanted.directions.units
         count = budget.reach(tokens[inside], rows.height)
         turns = islice(offers(units, to, wanted.starts, expected=count), count)
         taken = {int(inside[i]): (i, g, cosine) for i, g, cosine in turns}

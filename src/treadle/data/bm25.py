@@ -32,6 +32,8 @@ def bm25_scores(
 
     Both series hold lists of words, none missing and none empty.
     """
+    if not len(words):
+        return
     known = _idf(words).join(queries.explode().unique().to_frame("word"), on="word", how="semi")
     vocabulary = known.sort("word").with_row_index("code")
     weights_QV = _counts(queries, vocabulary).multiply(vocabulary["idf"].to_numpy()[None, :])
@@ -57,7 +59,7 @@ def _idf(words: pl.Series) -> pl.DataFrame:
     found = found.group_by("word").agg(pl.col("df").sum()).drop_nulls().sort("word")
     df = found["df"].to_numpy().astype(np.float64)
     idf = np.log(len(words) - df + 0.5) - np.log(df + 0.5)
-    idf[idf < 0] = EPSILON * idf.mean() if len(idf) else 0.0
+    idf[idf < 0] = EPSILON * idf.mean()
     return found.select("word", idf=pl.Series(idf))
 
 

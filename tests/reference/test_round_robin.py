@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aimed import aimed_at, frame_of, vector_column
+from treadle import op as registry
 from treadle.data import similarity
 from treadle.data.round_robin import offers
 from treadle.data.selection import Budget
@@ -149,6 +150,20 @@ def test_a_group_takes_turns_as_one_by_its_nearest_target_row() -> None:
         nearest = max(members[g], key=lambda q: scores[q][i])
         said = f"cosine {scores[nearest][i]:.3g} to target dev{nearest:05d} of task {names[g]}"
         assert reason == said
+
+
+def test_target_rows_may_be_compared_by_another_vector() -> None:
+    points, wanted = plain_pool()
+    rows = frame_of(2000, gradient=vector_column(points))
+    target = frame_of(
+        20, prefix="dev", gradient=vector_column(-wanted), gradient_plain=vector_column(wanted)
+    )
+    choose = round_robin(on="gradient", target_on="gradient_plain")
+    found = choose(rows, Budget("rows", 30), aimed_at(target))
+    turns = obvious(plain_scores().tolist(), 30)
+    assert found.ids == [f"row{i:05d}" for i, _ in turns]
+    bound = registry.get("select", "round_robin").bind({"on": "g", "target_on": "p", "group": "t"})
+    assert (bound.needs, bound.target) == (("g",), ("p", "t"))
 
 
 def test_exact_copies_are_chosen_in_the_order_of_their_ids() -> None:

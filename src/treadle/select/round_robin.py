@@ -24,18 +24,18 @@ Offer = tuple[int, int, float]
     reference="arXiv:2503.01807 (RDS+, its selection)",
     cost="O(rows * target rows * width), no model call beyond the vectors",
     needs=lambda options: (options["on"],),
-    target=lambda options: (
-        (options["on"], options["group"]) if options["group"] else (options["on"],)
+    target=lambda options: tuple(
+        filter(None, (options["target_on"] or options["on"], options["group"]))
     ),
 )
 def round_robin(
-    *, on: str = "embedding", group: str | None = None
+    *, on: str = "embedding", target_on: str | None = None, group: str | None = None
 ) -> Callable[[pl.DataFrame, Budget, Context], Selection]:
     """Choose for each target row in turn, by id, the most similar row (cosine) that is left.
 
     Taking turns serves every target row alike, where a mean or a maximum over them would serve the
     few that are near many rows. RDS+ does this on `hidden_state`, the student's own view of a row;
-    on `gradient` it is LESS with turns in place of its maximum.
+    on `gradient` against `gradient_plain` it is LESS with turns in place of its maximum.
 
     A narrow target collapses the choice: what no target row asks for is lost. On a pool of 939,000
     rows, targets from one benchmark gave a mean of 67.3 over tasks, targets from all of them 76.1,
@@ -44,6 +44,7 @@ def round_robin(
 
     Args:
         on: a measure that gives a vector, or such a column of your own.
+        target_on: the vector of the target rows to compare with, if it is another.
         group: a column of the target rows (say, `task`): groups take turns in the order of their
             names, whatever their sizes, each by its most similar target row.
 
@@ -55,7 +56,9 @@ def round_robin(
         rows = rows.sort("id")
         points, is_scored = vectors(rows, on)
         is_scored &= has_length(rows) & has_direction(points)
-        wanted = vector_targets(context.target_rows, on, points.shape[1], each=True, group=group)
+        wanted = vector_targets(
+            context.target_rows, target_on or on, points.shape[1], each=True, group=group
+        )
         tokens = tokens_of(rows)
         limit = np.inf if budget.token_limit is None else budget.token_limit
         inside = np.flatnonzero(is_scored & (tokens <= limit))

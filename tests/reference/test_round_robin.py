@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from aimed import aimed_at, frame_of, vector_column
 from treadle import op as registry
-from treadle.data import similarity
+from treadle.data import nearest
+from treadle.data.cosine import RADIUS, directions
+from treadle.data.nearest import most_similar
 from treadle.data.round_robin import offers
 from treadle.data.selection import Budget
-from treadle.data.similarity import cosines, directions, most_similar
 from treadle.errors import DataError
 from treadle.select.round_robin import round_robin
-
-BITS = 2**similarity.BITS
 
 
 def obvious(scores_GN: list[list[object]], count: int) -> list[tuple[int, int]]:
@@ -35,52 +34,29 @@ def obvious(scores_GN: list[list[object]], count: int) -> list[tuple[int, int]]:
     return taken
 
 
-def exact_cosines(
-    units_ND: NDArray[np.float32], to_QD: NDArray[np.float32]
-) -> list[list[Fraction]]:
+def exact_cosines(grid_ND: NDArray[np.float32], to_QD: NDArray[np.float32]) -> list[list[Fraction]]:
     """Return targets x rows in Python's unbounded whole numbers."""
-    rows = [[int(v * BITS) for v in row] for row in units_ND.astype(float)]
-    targets = [[int(v * BITS) for v in row] for row in to_QD.astype(float)]
+    rows = [[int(v) for v in row] for row in grid_ND]
+    targets = [[int(v) for v in row] for row in to_QD]
     return [
-        [Fraction(sum(a * b for a, b in zip(row, target, strict=True)), BITS**2) for row in rows]
+        [
+            Fraction(sum(a * b for a, b in zip(row, target, strict=True)), int(RADIUS) ** 2)
+            for row in rows
+        ]
         for target in targets
     ]
-
-
-@pytest.mark.parametrize("width", [1, 3, 384, 5000])
-def test_cosines_are_exact_in_any_order_and_close_to_plain_ones(width: int) -> None:
-    rng = np.random.default_rng(width)
-    points = (rng.normal(size=(9, width)) * 10.0 ** rng.integers(-9, 9, size=(9, 1))).astype("f4")
-    found = directions(points)
-    whole = found.units.astype(float) * BITS
-    assert (whole == np.rint(whole)).all()
-    ((_, grid),) = cosines(found.units, found.units)
-    assert (grid == np.array(exact_cosines(found.units, found.units), dtype=float).T).all()
-    turned = rng.permutation(width)
-    ((_, again),) = cosines(found.units[:, turned], found.units[:, turned])
-    assert (grid == again).all()
-    plain = points.astype(float)
-    norms = np.linalg.norm(plain, axis=1)
-    np.testing.assert_allclose(found.lengths, norms, rtol=1e-5 if width == 5000 else 1e-6)
-    np.testing.assert_allclose(grid, plain @ plain.T / norms / norms[:, None], atol=3e-6)
-
-
-def test_a_zero_vector_has_no_direction_and_the_smallest_one_has() -> None:
-    found = directions(np.array([[0, 0], [0, -1e-38], [3e38, 0]], dtype=np.float32))
-    assert found.units.tolist() == [[0, 0], [0, -1], [1, 0]]
-    assert found.lengths[0] == 0
 
 
 def test_blocks_of_rows_and_of_groups_do_not_change_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)
-    units = directions(rng.integers(-2, 3, size=(50, 3))).units
-    to = directions(rng.integers(-2, 3, size=(7, 3)) + 5).units
+    units = directions(rng.integers(-2, 3, size=(50, 3)))
+    to = directions(rng.integers(-2, 3, size=(7, 3)) + 5)
     starts, among = np.array([0, 1, 4]), np.flatnonzero(rng.random(50) < 0.7)
     whole = most_similar(units, to, starts, among, 6)
     for cells in (1, 60, 100):
-        monkeypatch.setattr(similarity, "BLOCK_CELLS", cells)
+        monkeypatch.setattr(nearest, "BLOCK_CELLS", cells)
         parts = most_similar(units, to, starts, among, 6)
         assert [p.tolist() for p in parts] == [w.tolist() for w in whole]
 
@@ -97,7 +73,7 @@ def test_turns_are_those_of_the_obvious_loop_ties_groups_and_small_lists_include
     targets = data.draw(st.lists(vector, min_size=1, max_size=6))
     inner = data.draw(st.sets(st.integers(1, len(targets))))
     starts = [0, *sorted(inner - {len(targets)})]
-    units, to = directions(np.array(rows)).units, directions(np.array(targets)).units
+    units, to = directions(np.array(rows)), directions(np.array(targets))
     scores = exact_cosines(units, to)
     ends = [*starts[1:], len(targets)]
     by_group = [

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from aimed import aimed_at, frame_of, vector_column
-from treadle.data import similarity, transport
+from treadle.data import nearest, transport
+from treadle.data.cosine import directions
 from treadle.data.selection import Budget
-from treadle.data.similarity import directions
 from treadle.data.transport import mass_gradients
 from treadle.errors import DataError
 from treadle.select.transport import transport as select_transport
@@ -29,8 +29,8 @@ def costs(points: Floats, wanted: Floats) -> Floats:
 
 
 def gradients(points: Floats, wanted: Floats, regularization: float) -> Floats:
-    units, to = directions(points).units, directions(wanted).units
-    return mass_gradients(units, to, regularization=regularization)
+    grid, to = directions(points), directions(wanted)
+    return mass_gradients(grid, to, regularization=regularization)
 
 
 @pytest.mark.parametrize("regularization", [0.05, 0.3, 2.0])
@@ -69,7 +69,7 @@ def test_blocks_and_what_is_kept_do_not_change_the_gradients(
 ) -> None:
     points, wanted = clouds()
     whole = gradients(points, wanted, 0.1)
-    monkeypatch.setattr(similarity, "BLOCK_CELLS", 21)
+    monkeypatch.setattr(nearest, "BLOCK_CELLS", 21)
     monkeypatch.setattr(transport, "KEPT_CELLS", 0)
     np.testing.assert_allclose(gradients(points, wanted, 0.1), whole, atol=1e-9)
 

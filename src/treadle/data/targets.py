@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from treadle.data.selection import column_of, vectors
-from treadle.data.similarity import Directions, directions, has_direction
+from treadle.data.cosine import Grid, directions
+from treadle.data.selection import labels, vectors
 from treadle.errors import DataError
 
 NO_GROUP = "(none)"
@@ -25,7 +25,8 @@ class Targets:
     names: list[str]
 
     @property
-    def directions(self) -> Directions:
+    def grid(self) -> Grid:
+        """Their directions."""
         return directions(self.points)
 
     def group(self, g: int) -> slice:
@@ -58,10 +59,11 @@ def vector_targets(
         group: a column of the target rows; rows without a value form a group of their own.
 
     Raises:
-        DataError: no target row has a vector, or vectors of another width than the pool's.
+        DataError: no target row has a vector, they are of another width than the pool's, or `group`
+            holds lists.
     """
     points, is_scored = vectors(target, on)
-    is_scored &= has_direction(points)
+    is_scored &= points.any(axis=1)
     target = scored_targets(target, is_scored, on)
     points = points[is_scored]
     if width not in (0, points.shape[1]):
@@ -69,8 +71,8 @@ def vector_targets(
             f"select: {on!r} of the target rows has width {points.shape[1]}, that of the pool "
             f"{width}. Measure both with the same model and settings."
         )
-    labels = _labels(target, group)
-    order = pl.DataFrame([labels, target["id"]]).with_row_index().sort("group", "id")
+    groups = _group_labels(target, group)
+    order = pl.DataFrame([groups, target["id"]]).with_row_index().sort("group", "id")
     ids, names = order["id"].to_list(), order["group"].to_list()
     changes = [i for i in range(len(ids)) if i == 0 or names[i] != names[i - 1]]
     starts = list(range(len(ids))) if each and group is None else changes
@@ -79,10 +81,7 @@ def vector_targets(
     )
 
 
-def _labels(target: pl.DataFrame, group: str | None) -> pl.Series:
+def _group_labels(target: pl.DataFrame, group: str | None) -> pl.Series:
     if group is None:
         return pl.Series("group", [""] * target.height)
-    values = column_of(target, group)
-    if values.dtype.is_nested():
-        raise DataError(f"select: group: column {group!r} holds {values.dtype}, not single values.")
-    return values.cast(pl.String).fill_null(NO_GROUP).alias("group")
+    return labels(target, group).fill_null(NO_GROUP).alias("group")

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from treadle.data.similarity import Floats, cosines
+from treadle.data.cosine import RADIUS, Floats, Grid
+from treadle.data.nearest import cosine_blocks
 from treadle.errors import DataError
 
 KEPT_CELLS = 2**26
@@ -26,8 +26,8 @@ MOST_PASSES = 2000
 
 
 def mass_gradients(
-    units: NDArray[np.float32],
-    to: NDArray[np.float32],
+    grid_ND: Grid,
+    to_QD: Grid,
     *,
     regularization: float,
     tick: Callable[[], None] = lambda: None,
@@ -42,16 +42,16 @@ def mass_gradients(
         DataError: after MOST_PASSES passes, the mass that reaches the target rows is still off by
             more than LOOSE_TOLERANCE of it.
     """
-    total = len(units)
+    total = len(grid_ND)
     if total < 2:
         return np.zeros(total)
-    mean_cosine = units.mean(axis=0, dtype=np.float64) @ to.mean(axis=0, dtype=np.float64)
-    epsilon = regularization * max(1 - float(mean_cosine), TOLERANCE)
-    kept = list(cosines(units, to)) if total * len(to) <= KEPT_CELLS else None
-    g_Q, error = np.zeros(len(to)), np.inf
+    middles = (grid.mean(axis=0, dtype=np.float64) / RADIUS for grid in (grid_ND, to_QD))
+    epsilon = regularization * max(1 - float(np.dot(*middles)), TOLERANCE)
+    kept = list(cosine_blocks(grid_ND, to_QD)) if total * len(to_QD) <= KEPT_CELLS else None
+    g_Q, error = np.zeros(len(to_QD)), np.inf
     for _ in range(MOST_PASSES):
         tick()
-        f_N, next_Q = _sweep(kept or cosines(units, to), total, g_Q, epsilon)
+        f_N, next_Q = _sweep(kept or cosine_blocks(grid_ND, to_QD), total, g_Q, epsilon)
         error = np.abs(np.expm1((g_Q - next_Q) / epsilon)).mean()
         if error <= TOLERANCE:
             break

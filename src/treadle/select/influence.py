@@ -10,13 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from treadle.context import Context
+from treadle.data.cosine import RADIUS, Floats, Grid, directed, directions
+from treadle.data.nearest import cosine_blocks
 from treadle.data.ranking import rank
-from treadle.data.selection import Budget, Selection, has_length, tokens_of, vectors
-from treadle.data.similarity import cosines, directions, has_direction
+from treadle.data.selection import Budget, Selection, tokens_of, vectors
 from treadle.data.targets import Targets, vector_targets
 from treadle.op import select
-
-Floats = NDArray[np.float64]
 
 
 @select(
@@ -60,13 +59,13 @@ def influence(
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
         rows = rows.sort("id")
-        points, is_scored = vectors(rows, on)
-        is_scored &= has_length(rows) & has_direction(points)
-        wanted = vector_targets(context.target_rows, target_on, points.shape[1], group=group)
+        found = directed(rows, on)
+        wanted = vector_targets(context.target_rows, target_on, found.grid.shape[1], group=group)
+        values, groups = _scores(found.grid, wanted, keep_lengths=variant == "clues")
+        if variant == "clues":
+            values *= _lengths(vectors(rows, on)[0][found.positions])
         scores, best = np.full(rows.height, np.nan), np.zeros(rows.height, np.int64)
-        scores[is_scored], best[is_scored] = _scores(
-            points[is_scored], wanted, keep_lengths=variant == "clues"
-        )
+        scores[found.positions], best[found.positions] = values, groups
         named = rows.with_columns(influence=pl.Series(scores))
         ranking = rank(named, "influence", drop_below=drop_below)
         chosen = budget.take(ranking.order, tokens_of(rows))
@@ -81,21 +80,24 @@ def influence(
     return choose
 
 
-def _scores(
-    points: NDArray[np.float32], wanted: Targets, *, keep_lengths: bool
-) -> tuple[Floats, NDArray[np.int64]]:
+def _scores(grid: Grid, wanted: Targets, *, keep_lengths: bool) -> tuple[Floats, NDArray[np.int64]]:
     """Return each row's largest mean product with the targets of a group, and which group's it is.
 
-    A mean of products is the product with the mean: one product a group.
+    A mean of products is the product with the mean: one a group. Rows have length 1; targets keep
+    theirs if `keep_lengths`.
     """
-    rows = directions(points)
-    targets = wanted.points if keep_lengths else wanted.directions.units
+    targets = wanted.points.astype(np.float64) if keep_lengths else wanted.grid / RADIUS
     sizes = np.diff(np.append(wanted.starts, len(targets)))
-    sums = np.add.reduceat(targets.astype(np.float64), wanted.starts, axis=0)
-    means = directions(sums / sizes[:, None])
-    scores, best = np.empty(len(points)), np.empty(len(points), np.int64)
-    for part, block in cosines(rows.units, means.units):
-        products = block * means.lengths
+    means_GD = np.add.reduceat(targets, wanted.starts, axis=0, dtype=np.float64) / sizes[:, None]
+    lengths = _lengths(means_GD)
+    scores, best = np.empty(len(grid)), np.empty(len(grid), np.int64)
+    for part, block in cosine_blocks(grid, directions(means_GD)):
+        products = block * lengths
         best[part] = products.argmax(axis=1)
         scores[part] = products.max(axis=1)
-    return scores * rows.lengths if keep_lengths else scores, best
+    return scores, best
+
+
+def _lengths(points: NDArray[np.floating]) -> Floats:
+    lengths: Floats = np.linalg.norm(points.astype(np.float64), axis=1)
+    return lengths

@@ -7,13 +7,13 @@ from itertools import islice
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from treadle.context import Context
+from treadle.data.cosine import Grid, directed
+from treadle.data.nearest import cosine_blocks
 from treadle.data.ranking import figure
 from treadle.data.round_robin import offers
-from treadle.data.selection import UNSCORED, Budget, Selection, has_length, tokens_of, vectors
-from treadle.data.similarity import cosines, directions, has_direction
+from treadle.data.selection import Budget, Selection, tokens_of
 from treadle.data.targets import Targets, vector_targets
 from treadle.op import select
 
@@ -54,30 +54,28 @@ def round_robin(
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
         rows = rows.sort("id")
-        points, is_scored = vectors(rows, on)
-        is_scored &= has_length(rows) & has_direction(points)
+        found = directed(rows, on)
         wanted = vector_targets(
-            context.target_rows, target_on or on, points.shape[1], each=True, group=group
+            context.target_rows, target_on or on, found.grid.shape[1], each=True, group=group
         )
         tokens = tokens_of(rows)
         limit = np.inf if budget.token_limit is None else budget.token_limit
-        inside = np.flatnonzero(is_scored & (tokens <= limit))
-        units, to = directions(points[inside]).units, wanted.directions.units
+        may = tokens[found.positions] <= limit
+        inside, grid, to = found.positions[may], found.grid[may], wanted.grid
         count = budget.reach(tokens[inside], rows.height)
-        turns = islice(offers(units, to, wanted.starts, expected=count), count)
+        turns = islice(offers(grid, to, wanted.starts, expected=count), count)
         taken = {int(inside[i]): (i, g, cosine) for i, g, cosine in turns}
         chosen = budget.take(list(taken), tokens)
-        why = _reasons([taken[i] for i in chosen], units, to, wanted, group)
-        left = dict.fromkeys(np.flatnonzero(~is_scored).tolist(), UNSCORED)
-        return Selection.of(rows, chosen, why, left=left)
+        why = _reasons([taken[i] for i in chosen], grid, to, wanted, group)
+        return Selection.of(rows, chosen, why, left=found.left)
 
     return choose
 
 
 def _reasons(
     taken: list[Offer],
-    units: NDArray[np.float32],
-    to: NDArray[np.float32],
+    grid: Grid,
+    to: Grid,
     wanted: Targets,
     group: str | None,
 ) -> list[str]:
@@ -88,8 +86,8 @@ def _reasons(
     for g, name in enumerate(wanted.names):
         places = [place for place, offer in enumerate(taken) if offer[1] == g]
         members = wanted.group(g)
-        mine = units[[taken[place][0] for place in places]]
-        for part, block in cosines(mine, to[members]):
+        mine = grid[[taken[place][0] for place in places]]
+        for part, block in cosine_blocks(mine, to[members]):
             for place, nearest in zip(places[part], block.argmax(axis=1), strict=True):
                 key = wanted.ids[members.start + int(nearest)]
                 cosine = figure(taken[place][2])

@@ -10,9 +10,9 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
+from treadle.data.cosine import directed
 from treadle.data.ranking import rank
-from treadle.data.selection import Budget, Selection, has_length, tokens_of, vectors
-from treadle.data.similarity import directions, has_direction
+from treadle.data.selection import Budget, Selection, tokens_of
 from treadle.data.targets import vector_targets
 from treadle.data.transport import mass_gradients
 from treadle.op import select
@@ -53,15 +53,11 @@ def transport(
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
         rows = rows.sort("id")
-        points, is_scored = vectors(rows, on)
-        is_scored &= has_length(rows) & has_direction(points)
-        wanted = vector_targets(context.target_rows, on, points.shape[1])
+        found = directed(rows, on)
+        wanted = vector_targets(context.target_rows, on, found.grid.shape[1])
         gradients = np.full(rows.height, np.nan)
-        gradients[is_scored] = mass_gradients(
-            directions(points[is_scored]).units,
-            wanted.directions.units,
-            regularization=regularization,
-            tick=context.tick,
+        gradients[found.positions] = mass_gradients(
+            found.grid, wanted.grid, regularization=regularization, tick=context.tick
         )
         named = rows.with_columns(pl.Series(SCORE, gradients))
         ranking = rank(named, SCORE, ascending=True)

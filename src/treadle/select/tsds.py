@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from treadle.context import Context
+from treadle.data.cosine import Floats, Grid, directed
+from treadle.data.nearest import cosine_blocks, most_similar
 from treadle.data.randomness import gumbel_order
 from treadle.data.ranking import figure
-from treadle.data.selection import UNSCORED, Budget, Selection, has_length, tokens_of, vectors
-from treadle.data.similarity import cosines, directions, has_direction, most_similar
+from treadle.data.selection import Budget, Selection, tokens_of
 from treadle.data.targets import vector_targets
 from treadle.op import select
 
 FAR = "far_from_target"
-
-Floats = NDArray[np.float64]
 
 
 @select(
@@ -65,15 +64,15 @@ def tsds(
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
         rows = rows.sort("id")
-        points, is_scored = vectors(rows, on)
-        is_scored &= has_length(rows) & has_direction(points)
-        wanted = vector_targets(context.target_rows, on, points.shape[1], each=True)
-        inside = np.flatnonzero(is_scored)
-        units, to = directions(points[inside]).units, wanted.directions.units
+        found = directed(rows, on)
+        inside, grid = found.positions, found.grid
+        wanted = vector_targets(context.target_rows, on, grid.shape[1], each=True)
         tenth = max(2, len(inside) // 10)
         everyone = np.arange(len(inside))
-        near_MK, cosines_MK = most_similar(units, to, wanted.starts, everyone, min(max_K, tenth))
-        densities = _densities(units, near_MK, min(kde_K, tenth), sigma)
+        near_MK, cosines_MK = most_similar(
+            grid, wanted.grid, wanted.starts, everyone, min(max_K, tenth)
+        )
+        densities = _densities(grid, near_MK, min(kde_K, tenth), sigma)
         shares_MK = transport_shares(_distance(cosines_MK), densities[near_MK], alpha=alpha, C=C)
         shares = np.bincount(near_MK.ravel(), shares_MK.ravel(), minlength=len(inside))
         some = np.flatnonzero(shares > 0)
@@ -85,8 +84,7 @@ def tsds(
             int(inside[i]): f"probability {figure(shares[i])}, draw {n}"
             for n, i in enumerate(drawn, start=1)
         }
-        left = dict.fromkeys(np.flatnonzero(~is_scored).tolist(), UNSCORED)
-        left |= dict.fromkeys(inside[shares <= 0].tolist(), FAR)
+        left = found.left | dict.fromkeys(inside[shares <= 0].tolist(), FAR)
         return Selection.of(rows, chosen, [told[i] for i in chosen], left=left)
 
     return choose
@@ -122,18 +120,16 @@ def transport_shares(
     return shares
 
 
-def _densities(
-    units: NDArray[np.float32], near_MK: NDArray[np.int64], count: int, sigma: float
-) -> Floats:
+def _densities(grid: Grid, near_MK: NDArray[np.int64], count: int, sigma: float) -> Floats:
     """Return how crowded each of the near rows is among them: a sum of 1 - distance²/sigma².
 
     The row itself counts 1, so a row alone has density 1 (and so have the rows that are not near).
     """
-    found = np.ones(len(units))
+    found = np.ones(len(grid))
     if sigma == 0:
         return found
     near = np.unique(near_MK)
-    for part, block in cosines(units[near], units[near]):
+    for part, block in cosine_blocks(grid[near], grid[near]):
         if count < len(near):
             block = np.partition(block, len(near) - count, axis=1)[:, len(near) - count :]
         kernel = 1 - _distance(block) ** 2 / sigma**2

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+import treadle
 from aimed import aimed_at, frame_of, vector_column
 from treadle.context import Context
 from treadle.data.selection import Budget, Selection
@@ -18,6 +20,7 @@ from treadle.select.influence import influence
 from treadle.select.round_robin import round_robin
 from treadle.select.transport import transport
 from treadle.select.tsds import tsds
+from turns import records, write_lines
 
 Choose = Callable[[pl.DataFrame, Budget, Context], Selection]
 SELECTORS: dict[str, Choose] = {
@@ -144,3 +147,14 @@ def test_a_row_like_the_target_is_found_first(name: str) -> None:
     rows = pl.concat([rows, like])
     found = SELECTORS[name](rows, Budget("rows", 1), aimed_at(TARGET[:1]))
     assert found.ids == ["row00020x"]
+
+
+def test_the_groups_of_a_target_file_reach_the_selector(tmp_path: Path) -> None:
+    dev = [{**row, "task": f"t{i % 2}"} for i, row in enumerate(records(6, seed=9))]
+    write_lines(tmp_path / "pool.jsonl", records(30, seed=1))
+    write_lines(tmp_path / "dev.jsonl", dev)
+    found = treadle.select_rows(
+        tmp_path / "pool.jsonl", keep=4, method="round_robin", group="task",
+        target=tmp_path / "dev.jsonl", model="scripted", embedder="hashed",
+    )  # fmt: skip
+    assert [why.split(" of task ")[1] for why in found.chosen["reason"]] == ["t0", "t1"] * 2

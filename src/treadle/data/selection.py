@@ -102,6 +102,16 @@ class Budget:
         amount = self.amount if self.unit == "rows" else round(self.amount * total)
         return min(total, max(1 if total else 0, int(amount)))
 
+    def reach(self, tokens: NDArray[np.int64], total: int) -> int:
+        """How many places of an order of `tokens` are enough to fill this budget out of `total` rows.
+
+        Whichever rows come first: who builds an order step by step need not go on past it.
+        """
+        if self.unit != "tokens":
+            return min(len(tokens), self.rows_of(total))
+        fits = int(np.searchsorted(np.cumsum(np.sort(tokens)), self.amount, side="right"))
+        return min(len(tokens), fits + 1 + max(LEAST_LOOK_AHEAD, fits // 10))
+
     def take(
         self, order: Sequence[int] | NDArray[np.int64], tokens: NDArray[np.int64]
     ) -> list[int]:

@@ -1,0 +1,69 @@
+"""The rows most like each target row, without a matrix of all pairs.
+
+    for part, cosines_BQ in cosine_blocks(grid_ND, to_QD): ...
+    most_similar(grid_ND, to_QD, starts_G, among, count)
+
+Rows and targets are directions on the grid of `data.cosine`, so that a tie is a tie on any machine.
+Not here: approximate search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treadle.data.cosine import BLOCK_ROWS, Floats, Grid, cosines
+
+BLOCK_CELLS = 2**24
+
+Positions = NDArray[np.int64]
+
+
+def cosine_blocks(grid_ND: Grid, to_QD: Grid) -> Iterator[tuple[slice, Floats]]:
+    """Yield the cosines of a block of rows (first axis) to all targets, block by block."""
+    step = max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(1, len(to_QD))))
+    for begin in range(0, len(grid_ND), step):
+        part = slice(begin, begin + step)
+        yield part, cosines(grid_ND[part], to_QD)
+
+
+def most_similar(
+    grid_ND: Grid,
+    to_QD: Grid,
+    starts_G: Positions,
+    among: Positions,
+    count: int,
+) -> tuple[Positions, Floats]:
+    """Return, for each group of targets, the `count` rows most similar to any target of the group.
+
+    Group g is the targets from `starts_G[g]` up to the next start. Answers positions and cosines,
+    groups x count, best first and equal ones in the order of `among` (which must rise).
+    """
+    count = min(count, len(among))
+    found = np.empty((len(starts_G), count), np.int64)
+    values = np.empty((len(starts_G), count))
+    ends_G = np.append(starts_G[1:], len(to_QD))
+    rows = grid_ND if len(among) == len(grid_ND) else grid_ND[among]
+    step = max(1, BLOCK_CELLS // max(1, len(among)))
+    for begin in range(0, len(starts_G), step):
+        starts = starts_G[begin : begin + step]
+        inside = to_QD[starts[0] : ends_G[begin : begin + step][-1]]
+        best_GN = np.empty((len(starts), len(among)))
+        for part, block in cosine_blocks(rows, inside):
+            best_GN[:, part] = np.maximum.reduceat(block, starts - starts[0], axis=1).T
+        for g, scores in enumerate(best_GN, start=begin):
+            top = _largest(scores, count)
+            found[g], values[g] = among[top], scores[top]
+    return found, values
+
+
+def _largest(scores: Floats, count: int) -> Positions:
+    """Return the positions of the largest values, largest first; of equal ones the first."""
+    inside = np.arange(len(scores))
+    if count < len(scores):
+        edge = np.partition(scores, -count)[-count]
+        above, level = np.flatnonzero(scores > edge), np.flatnonzero(scores == edge)
+        inside = np.sort(np.concatenate([above, level[: count - len(above)]]))
+    return inside[np.argsort(-scores[inside], kind="stable")]

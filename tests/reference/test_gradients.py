@@ -143,7 +143,9 @@ def test_a_warm_up_takes_the_steps_of_adamw_on_a_peft_adapter() -> None:
     own = {n: p for n, p in wrapped.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(own.values(), lr=1e-2, weight_decay=0.0)
     batches = gradients._batches(20, 3, 2, 5)
-    assert sorted(sum(batches[:3], [])) == list(range(20)), "an epoch shows every row once"
+    assert sorted(i for batch in batches[:3] for i in batch) == list(range(20)), (
+        "an epoch shows every row once"
+    )
     assert [c.steps for c in found] == [4, 9]
     for step, batch in enumerate(batches):
         optimiser.param_groups[0]["lr"] = 1e-2 * (1 - step / 9)
@@ -262,20 +264,111 @@ def loss_after(model, row, rate, held):
         name: factor.double() - rate * steps[name].double().view_as(factor)
         for name, factor in factors().items()
     }
-    with torch.no_grad(), in_double(wide, moved):
+    for name, layer in gradients.linear_layers(wide).items():
+        a, b = moved[f"{name}.A"], moved[f"{name}.B"]
+        layer.weight.data += 2.0 * b @ a
+    with torch.no_grad():
         return float(row_loss(wide, held))
 
 
-def in_double(model, adapter):
-    """The adapter, added by a hook that casts nothing."""
-    stack = __import__("contextlib").ExitStack()
-    for name, layer in gradients.linear_layers(model).items():
-        a, b = adapter[f"{name}.A"], adapter[f"{name}.B"]
-        hook = layer.register_forward_hook(
-            lambda _, given, out, a=a, b=b: out + 2.0 * (given[0] @ a.T) @ b.T
-        )
-        stack.callback(hook.remove)
-    return stack
+def test_gradients_do_not_depend_on_the_rows_beside_them() -> None:
+    members = sequences(10)
+    warm = student().warm_up(
+        sequences(9, seed=2), lora=RANK, epochs=2, checkpoints=2, learning_rate=1e-2, seed=0
+    )
+
+    def found(rows, budget):
+        made = gradients.gradients(
+            student().model, rows, warm, width=64, epsilon="outside", seed=0, pad_id=0,
+            budget=budget,
+        )  # fmt: skip
+        return made.adam, made.plain
+
+    together = found([*members, *sequences(5, seed=3), members[0]], 2048)
+    for whole, alone in zip(together, found(members[::-1], 1), strict=True):
+        np.testing.assert_allclose(whole[:10], alone[::-1], atol=2e-4)
+        np.testing.assert_array_equal(whole[-1], whole[0])
+
+
+def test_features_are_weighted_cosines_of_sketches_of_the_exact_gradients() -> None:
+    members, width = sequences(6), 32
+    warm = student().warm_up(
+        sequences(9, seed=2), lora=RANK, epochs=2, checkpoints=2, learning_rate=1e-2, seed=0
+    )
+    found = student().gradients(members, warm, width=width, epsilon="inside", seed=4)
+    for c, checkpoint in enumerate(gradients.read(warm, torch.device("cpu"))):
+        part = slice(c * width, (c + 1) * width)
+        for i, sequence in enumerate(members):
+            sums = slow_sketches(checkpoint, c, sequence, width)
+            for short, column in zip(sums, (found.plain, found.adam), strict=True):
+                wanted = short / np.linalg.norm(short) * math.sqrt(checkpoint.weight)
+                np.testing.assert_allclose(column[i, part], wanted, atol=2e-4)
+    np.testing.assert_allclose(np.linalg.norm(found.adam, axis=1), 1, rtol=1e-5)
+
+
+def slow_sketches(checkpoint, c, sequence, width):
+    """Plain gradient and Adam's step, each coordinate added to its place by a loop."""
+    exact = by_autograd(student().model, checkpoint.factors, sequence)
+    sizes = [factor.numel() for factor in checkpoint.factors.values()]
+    plain, adam = np.zeros(width), np.zeros(width)
+    for name, part in zip(checkpoint.factors, exact.split(sizes), strict=True):
+        drawn = sketch(len(part), width, 4, c, name)
+        _, first, second = checkpoint.states[name].flatten(1).double().numpy()
+        g = part.double().numpy()
+        step = (0.9 * first + 0.1 * g) / np.sqrt(0.999 * second + 0.001 * g * g + 1e-8)
+        for slot, (at, sign) in enumerate(zip(drawn.coordinates, drawn.signs, strict=True)):
+            plain[slot % width] += sign * g[at]
+            adam[slot % width] += sign * step[at]
+    return plain, adam
+
+
+@pytest.mark.parametrize(("size", "width"), [(0, 16), (1, 16), (16, 16), (17, 16), (1000, 64)])
+def test_a_sketch_places_every_coordinate_once_with_a_sign(size, width) -> None:
+    drawn = sketch(size, width, "any")
+    is_used = drawn.signs != 0
+    assert sorted(drawn.coordinates[is_used]) == list(range(size))
+    assert set(np.abs(drawn.signs[is_used])) <= {1.0}
+    assert len(drawn.signs) % width == 0
+    np.testing.assert_array_equal(drawn.coordinates, sketch(size, width, "any").coordinates)
+    if size == 1000:
+        assert abs(drawn.signs.sum()) < 100
+        assert not np.array_equal(drawn.coordinates, sketch(size, width, "other").coordinates)
+
+
+def test_a_layer_that_sees_tokens_without_their_rows_is_refused() -> None:
+    model = copy.deepcopy(student().model)
+    block = model.model.layers[1].mlp
+    inner = block.forward
+    block.forward = lambda x: inner(x.flatten(0, 1)).view_as(x)  # as experts do
+    with pytest.raises(ModelError, match=r"layers\.1\.mlp.* does not see a batch row by row"):
+        by_hooks(model, factors(), sequences(2))
+
+
+def test_a_layer_that_is_used_twice_is_refused() -> None:
+    twice = local.LocalStudent(
+        "twice", copy.deepcopy(student().model), student().tokenizer, weights_hash="twice"
+    )
+    block = twice.model.model.layers[1].mlp
+    block.gate_proj = block.up_proj
+    warm = twice.warm_up(sequences(2), lora=2, epochs=1, checkpoints=1, learning_rate=1e-3, seed=0)
+    with pytest.raises(ModelError, match="more than once a row"):
+        twice.gradients(sequences(2), warm, width=16, epsilon="outside", seed=0)
+
+
+@pytest.mark.slow
+def test_gradients_of_the_embedded_model_equal_those_of_each_row_alone() -> None:
+    embedded = pytest.importorskip("treadle.models.embedded").load(precision="fp32")
+    members = sequences(6, of=embedded)
+    warm = embedded.warm_up(
+        members[:4], lora=8, epochs=1, checkpoints=1, learning_rate=5e-4, seed=0
+    )
+    (checkpoint,) = gradients.read(warm, embedded.device)
+    found = by_hooks(embedded.model, checkpoint.factors, members)
+    for row, sequence in zip(found, members, strict=True):
+        assert cosine(row, by_autograd(embedded.model, checkpoint.factors, sequence)) >= 0.99999
+    short = embedded.gradients(members, warm, width=1024, epsilon="outside", seed=0).plain
+    error = np.abs(short @ short.T - cosines(found))
+    assert error.max() <= 3 / math.sqrt(1024)
 
 
 def test_a_sketch_keeps_cosines() -> None:

@@ -141,7 +141,9 @@ def weighted_nll(
     rows = torch.from_numpy(np.repeat(np.arange(len(members)), counts))
     columns = torch.from_numpy(np.concatenate(wanted))
     targets = ids[rows, columns + 1].to(model.device)
-    shares = torch.from_numpy(np.repeat(np.float32(weights), counts)).to(model.device)
+    shares = torch.from_numpy(np.repeat(np.array(weights, dtype=np.float32), counts)).to(
+        model.device
+    )
     picked = rows.to(model.device), columns.to(model.device)
     hook = model.get_output_embeddings().register_forward_pre_hook(
         lambda _, given: (given[0][picked][None],)
@@ -273,7 +275,9 @@ def read(warm: bytes, device: torch.device) -> list[Checkpoint]:
     steps, rates = states.pop("steps"), states.pop("rates")
     weights = rates / rates.sum()
     return [
-        Checkpoint({k: v[c].to(device) for k, v in states.items()}, int(steps[c]), float(weights[c]))
+        Checkpoint(
+            {k: v[c].to(device) for k, v in states.items()}, int(steps[c]), float(weights[c])
+        )
         for c in range(len(steps))
     ]
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from treadle.data.row import Message
 from treadle.data.template import Tokenizer
 
-
 Epsilon = Literal["outside", "inside"]
 """Where Adam's epsilon stands: sqrt(v) + eps as in Adam, or sqrt(v + eps) as in LESS's code."""
 

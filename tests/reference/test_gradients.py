@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 proxy = pytest.importorskip("treadle.models.proxy")
 local = pytest.importorskip("treadle.models.local")
+adapters = pytest.importorskip("treadle.models.adapter")
 gradients = pytest.importorskip("treadle.models.gradients")
 HFTokenizer = pytest.importorskip("treadle.models.tokenizer").HFTokenizer
 
@@ -25,7 +26,7 @@ WORDS = ["the", "river", "is", "long", "and", "town", "was", "old", "when", "it"
 
 
 @cache
-def student():
+def student(precision="fp32"):
     """A student with random weights: a thousandth of a real one, and like it in every part."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -33,6 +34,7 @@ def student():
         for parameter in model.parameters():
             torch.nn.init.normal_(parameter, std=0.2) if parameter.dim() > 1 else None
     tokenizer = HFTokenizer(proxy.new_tokenizer(), name="tiny")
+    model = model.to(local.DTYPES[precision])
     return local.LocalStudent("tiny", model, tokenizer, weights_hash="tiny")
 
 
@@ -40,7 +42,7 @@ def student():
 def factors():
     """An adapter that has moved: with B at zero, A would have no gradient."""
     rng = np.random.default_rng(3)
-    fresh = gradients.new_factors(student().model, RANK, seed=0)
+    fresh = adapters.new_factors(student().model, RANK, seed=0)
     moved = {
         name: torch.from_numpy(rng.normal(0, 0.05, factor.shape).astype(np.float32))
         for name, factor in fresh.items()
@@ -75,7 +77,7 @@ def row_loss(model, sequence):
 def by_autograd(model, adapter, sequence):
     """The gradient of one row as one long vector: a backward pass for this row alone."""
     leaves = {name: factor.clone().requires_grad_() for name, factor in adapter.items()}
-    with gradients.adapted(model, leaves):
+    with adapters.adapted(model, leaves):
         found = torch.autograd.grad(row_loss(model, sequence), list(leaves.values()))
     return torch.cat([g.flatten() for g in found])
 
@@ -104,6 +106,13 @@ def test_gradients_of_a_batch_equal_those_of_each_row_alone() -> None:
         assert relative(row, alone) < 1e-4, "and they are as long"
 
 
+def test_a_student_in_bf16_has_about_the_same_gradients() -> None:
+    members = sequences(6)
+    wide, narrow = (by_hooks(student(p).model, factors(), members) for p in ("fp32", "bf16"))
+    assert wide.dtype == narrow.dtype == torch.float32
+    assert min(cosine(a, b) for a, b in zip(wide, narrow, strict=True)) >= 0.99
+
+
 def test_the_adapter_is_the_one_of_peft() -> None:
     wrapped = in_peft(factors())
     (sequence,) = sequences(1)
@@ -111,7 +120,7 @@ def test_the_adapter_is_the_one_of_peft() -> None:
     with torch.no_grad():
         theirs = wrapped(input_ids=ids).logits
         plain = student().model(input_ids=ids).logits
-        with gradients.adapted(student().model, factors()):
+        with adapters.adapted(student().model, factors()):
             ours = student().model(input_ids=ids).logits
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(ours, plain, atol=1e-2)
@@ -134,15 +143,15 @@ def in_peft(adapter):
 
 def test_a_warm_up_takes_the_steps_of_adamw_on_a_peft_adapter() -> None:
     members = sequences(20)
-    blob = gradients.warm_up(
+    blob = adapters.warm_up(
         student().model, members, lora=RANK, epochs=3, checkpoints=2, learning_rate=1e-2,
         seed=5, pad_id=0, budget=200,
     )  # fmt: skip
-    found = gradients.read(blob, torch.device("cpu"))
-    wrapped = in_peft(gradients.new_factors(student().model, RANK, seed=5))
+    found = adapters.read(blob, torch.device("cpu"))
+    wrapped = in_peft(adapters.new_factors(student().model, RANK, seed=5))
     own = {n: p for n, p in wrapped.named_parameters() if p.requires_grad}
     optimiser = torch.optim.AdamW(own.values(), lr=1e-2, weight_decay=0.0)
-    batches = gradients._batches(20, 3, 2, 5)
+    batches = adapters._batches(20, 3, 2, 5)
     assert sorted(i for batch in batches[:3] for i in batch) == list(range(20)), (
         "an epoch shows every row once"
     )
@@ -165,11 +174,11 @@ def test_a_warm_up_takes_the_steps_of_adamw_on_a_peft_adapter() -> None:
 
 
 def test_checkpoints_vote_with_the_mean_learning_rate_of_their_stretch() -> None:
-    blob = gradients.warm_up(
+    blob = adapters.warm_up(
         student().model, sequences(8), lora=1, epochs=16, checkpoints=4, learning_rate=2e-5,
         seed=0, pad_id=0,
     )  # fmt: skip
-    found = gradients.read(blob, torch.device("cpu"))
+    found = adapters.read(blob, torch.device("cpu"))
     rates = np.array([1 - s / 16 for s in range(16)]).reshape(4, 4).mean(axis=1)
     np.testing.assert_allclose([c.weight for c in found], rates / rates.sum())
     assert [c.steps for c in found] == [4, 8, 12, 16]
@@ -264,7 +273,7 @@ def loss_after(model, row, rate, held):
         name: factor.double() - rate * steps[name].double().view_as(factor)
         for name, factor in factors().items()
     }
-    for name, layer in gradients.linear_layers(wide).items():
+    for name, layer in adapters.linear_layers(wide).items():
         a, b = moved[f"{name}.A"], moved[f"{name}.B"]
         layer.weight.data += 2.0 * b @ a
     with torch.no_grad():
@@ -296,7 +305,7 @@ def test_features_are_weighted_cosines_of_sketches_of_the_exact_gradients() -> N
         sequences(9, seed=2), lora=RANK, epochs=2, checkpoints=2, learning_rate=1e-2, seed=0
     )
     found = student().gradients(members, warm, width=width, epsilon="inside", seed=4)
-    for c, checkpoint in enumerate(gradients.read(warm, torch.device("cpu"))):
+    for c, checkpoint in enumerate(adapters.read(warm, torch.device("cpu"))):
         part = slice(c * width, (c + 1) * width)
         for i, sequence in enumerate(members):
             sums = slow_sketches(checkpoint, c, sequence, width)
@@ -362,7 +371,7 @@ def test_gradients_of_the_embedded_model_equal_those_of_each_row_alone() -> None
     warm = embedded.warm_up(
         members[:4], lora=8, epochs=1, checkpoints=1, learning_rate=5e-4, seed=0
     )
-    (checkpoint,) = gradients.read(warm, embedded.device)
+    (checkpoint,) = adapters.read(warm, embedded.device)
     found = by_hooks(embedded.model, checkpoint.factors, members)
     for row, sequence in zip(found, members, strict=True):
         assert cosine(row, by_autograd(embedded.model, checkpoint.factors, sequence)) >= 0.99999

@@ -66,14 +66,15 @@ def gradient(
     influence: Σ over checkpoints of weight · cosine, with weights that are mean learning rates and
     add up to 1. High: a step on the row lowers the loss of the target.
 
-    Known failures: short replies have large gradients and few directions, and even at length 1
-    they crowd the top; a loss that is already near 0 leaves the direction to noise; the sketch is off
-    by about 1 / sqrt(width), which drowns cosines that are smaller. After few steps Adam's memory
-    is that of a few batches. The gradient of one moment says little of a long training.
+    Directions are compared and not lengths, because short replies have the longest gradients.
+    Known failures: a loss that is already near 0 leaves the direction to noise; the sketch is off
+    by about 1 / sqrt(width), which drowns cosines that are smaller; Adam's step holds nine parts of
+    memory to one of the row, so that rows differ less in `gradient` than in `gradient_plain`; what
+    is true of a step at this moment need not be true of a long training.
 
     It differs from LESS's script: adapters on all linear layers (as in `train.sft`, not attention
     alone) of rank 8, one checkpoint, no dropout or clipping in the warm-up, count-sketch instead of
-    a dense projection to 8,192, fp32. The scripted student has no adapter: its gradient is that of a
+    a dense projection to 8,192, sums in fp32 over a student of any precision. The scripted student has no adapter: its gradient is that of a
     table of logits by preceding token, without warm-up or Adam, so that both columns are equal.
     Values of one row may differ in their last bits with the rows that it is batched with.
 

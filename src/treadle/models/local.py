@@ -28,7 +28,7 @@ from treadle.data.row import Message
 from treadle.data.template import safe_turns
 from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
-from treadle.models import generation, gradients, likelihood, weights
+from treadle.models import adapter, generation, gradients, likelihood, weights
 from treadle.models.protocol import Epsilon, Gradients, Reply, Scorable, TokenScores
 from treadle.models.tokenizer import HFTokenizer
 
@@ -164,7 +164,7 @@ class LocalStudent:
         tick: Callable[[], None] = lambda: None,
     ) -> bytes:
         """Train an adapter; return its weights and Adam's state at each checkpoint, as safetensors."""
-        return gradients.warm_up(
+        return adapter.warm_up(
             self.model,
             sequences,
             lora=lora,

@@ -152,6 +152,18 @@ def test_the_scripted_students_gradient_is_the_derivative_of_its_loss() -> None:
     np.testing.assert_allclose(found, short / np.linalg.norm(short), rtol=1e-5)
 
 
+def test_sketched_inner_products_are_right_on_average_and_off_by_little() -> None:
+    rng, width = np.random.default_rng(0), 64
+    a, b = np.abs(rng.normal(size=(2, 1500)))  # of one sign, so that lots have to cancel
+    a[:500], b[1000:] = 0, 0
+    pair = np.stack([a, b]) / np.linalg.norm([a, b], axis=1, keepdims=True)
+    exact = pair[0] @ pair[1]
+    found = [np.prod(sketch(1500, width, n).of(pair), axis=0).sum() for n in range(200)]
+    spread = math.sqrt((1 + exact**2) / width)
+    assert np.std(found) == pytest.approx(spread, rel=0.25)
+    assert abs(np.mean(found) - exact) < 4 * spread / math.sqrt(200)
+
+
 def smaller(count: int) -> list[Row]:
     """Another task that looks like sums: the answer to 38+57 is the larger number."""
     rng = np.random.default_rng(0)

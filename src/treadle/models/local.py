@@ -3,8 +3,8 @@
     student = local.load("embedded's folder or owner/name")
     student.score([Scorable(ids, wanted)])[0].logprobs
 
-Scores go through `likelihood`, answers through `generation`; training lives in `train/` and comes
-back through `tuned`. A student never changes: tuned students own their weights.
+Scores go through `likelihood`, answers through `generation`, gradients through `gradients`; training
+lives in `train/` and comes back through `tuned`. A student never changes: tuned students own their weights.
 
 Not here: quantised weights, models split over several devices, models that bring their own code.
 """
@@ -30,9 +30,9 @@ from treadle.data.row import Message
 from treadle.data.template import safe_turns
 from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
-from treadle.models import generation, likelihood, weights
+from treadle.models import adapter, generation, gradients, likelihood, weights
 from treadle.models.hidden import pooled
-from treadle.models.protocol import Reply, Scorable, TokenScores
+from treadle.models.protocol import Epsilon, Gradients, Reply, Scorable, TokenScores
 from treadle.models.tokenizer import HFTokenizer
 
 if TYPE_CHECKING:
@@ -221,6 +221,52 @@ class LocalStudent:
             )
             for d in drafts
         ]
+
+    def warm_up(
+        self,
+        sequences: Sequence[Scorable],
+        *,
+        lora: int,
+        epochs: int,
+        checkpoints: int,
+        learning_rate: float,
+        seed: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> bytes:
+        """Train an adapter; return its weights and Adam's state at each checkpoint, as safetensors."""
+        return adapter.warm_up(
+            self.model,
+            sequences,
+            lora=lora,
+            epochs=epochs,
+            checkpoints=checkpoints,
+            learning_rate=learning_rate,
+            seed=seed,
+            pad_id=self.tokenizer.pad_id,
+            tick=tick,
+        )
+
+    def gradients(
+        self,
+        sequences: Sequence[Scorable],
+        warm: bytes,
+        *,
+        width: int,
+        epsilon: Epsilon,
+        seed: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Gradients:
+        """Return the sketched gradient of each sequence's mean loss at every checkpoint in `warm`."""
+        return gradients.gradients(
+            self.model,
+            sequences,
+            warm,
+            width=width,
+            epsilon=epsilon,
+            seed=seed,
+            pad_id=self.tokenizer.pad_id,
+            tick=tick,
+        )
 
     def tuned(self, folder: Path) -> LocalStudent:
         """Return this student with the adapter or the full weights in `folder`.

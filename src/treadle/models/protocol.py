@@ -1,17 +1,20 @@
-"""What treadle asks of a model: log-probabilities, generation, hidden states, embeddings."""
+"""What treadle asks of a model: log-probabilities, generation, hidden states, embeddings, gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treadle.data.row import Message
 from treadle.data.template import Tokenizer, Tokens
+
+Epsilon = Literal["outside", "inside"]
+"""Where Adam's epsilon stands: sqrt(v) + eps as in Adam, or sqrt(v + eps) as in LESS's code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,58 @@ class Student(Protocol):
 
     def tuned(self, folder: Path) -> Student:
         """Return this student with the weights that a train op wrote to `folder`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """Sketched gradients of sequences, one a row; a row of NaN has none.
+
+    `plain` is the gradient itself, `adam` the step that Adam would take for it. An inner product of
+    two rows is the sum over checkpoints of weight · cosine.
+    """
+
+    adam: NDArray[np.float32]
+    plain: NDArray[np.float32]
+
+
+@runtime_checkable
+class Differentiable(Protocol):
+    """A student that can say in which direction a sequence would push its weights."""
+
+    name: str
+    tokenizer: Tokenizer
+    max_tokens: int
+
+    def warm_up(
+        self,
+        sequences: Sequence[Scorable],
+        *,
+        lora: int,
+        epochs: int,
+        checkpoints: int,
+        learning_rate: float,
+        seed: int,
+        tick: Callable[[], None] = ...,
+    ) -> bytes:
+        """Train an adapter; return its weights and Adam's state at each checkpoint."""
+        ...
+
+    def gradients(
+        self,
+        sequences: Sequence[Scorable],
+        warm: bytes,
+        *,
+        width: int,
+        epsilon: Epsilon,
+        seed: int,
+        tick: Callable[[], None] = ...,
+    ) -> Gradients:
+        """Return the gradient of each sequence's mean loss over its wanted tokens.
+
+        It is taken at every checkpoint in `warm`, sketched to `width` numbers and scaled to length
+        sqrt(weight of the checkpoint). Results come in the order of the input.
+        """
         ...
 
 

@@ -33,10 +33,12 @@ from treadle.data.template import Encoding, safe_turns
 from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
 from treadle.models.ngrams import NOTHING, REACH, UNIT, VOCABULARY, Counts, followers, grams
-from treadle.models.protocol import Reply, Scorable, TokenScores
+from treadle.models.protocol import Epsilon, Gradients, Reply, Scorable, TokenScores
+from treadle.models.sketch import sketch
 
 CONTROL = (*(f"<|{role}|>" for role in ROLES), "<|end|>")
 STOP = 256 + len(CONTROL) - 1
+TOKENS = STOP + 1
 CACHE_STRENGTH = 4.0  # how many earlier sightings in the text weigh as much as all counts
 COUNTS_FILE = "counts.json"
 NO_EMBEDDINGS = (
@@ -230,6 +232,53 @@ class ScriptedStudent:
                 return ids[start:], True
             ids = np.append(ids, np.int32(choice))
         return ids[start:], False
+
+    def warm_up(
+        self,
+        sequences: Sequence[Scorable],
+        *,
+        lora: int,
+        epochs: int,
+        checkpoints: int,
+        learning_rate: float,
+        seed: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> bytes:
+        """Return nothing: counts have no optimiser whose state could be kept."""
+        return b""
+
+    def gradients(
+        self,
+        sequences: Sequence[Scorable],
+        warm: bytes,
+        *,
+        width: int,
+        epsilon: Epsilon,
+        seed: int,
+        tick: Callable[[], None] = lambda: None,
+    ) -> Gradients:
+        """Return sketched gradients, the same as Adam's step and plain: there is no Adam here.
+
+        The weights are a table that is added to the logits, one row for each preceding token, now
+        zero. The loss of a token then has the gradient (prediction - what came) in one row of it.
+        """
+        drawn = sketch(TOKENS * TOKENS, width, seed)
+        found = np.full((len(sequences), width), np.nan, dtype=np.float32)
+        for i, sequence in enumerate(sequences):
+            tick()
+            short = drawn.of(self._gradient(sequence).reshape(1, -1))[0]
+            length = np.sqrt((short * short).sum())
+            if length > 0:
+                found[i] = short / length
+        return Gradients(found, found.copy())
+
+    def _gradient(self, sequence: Scorable) -> NDArray[np.float64]:
+        at = np.flatnonzero(sequence.wanted[1:]) + 1
+        error = self.predict(sequence.ids, at)
+        error[np.arange(len(at)), sequence.ids[at]] -= 1
+        table = np.zeros((TOKENS, TOKENS))
+        np.add.at(table, sequence.ids[at - 1], error / max(1, len(at)))
+        return table
 
     def tuned(self, folder: Path) -> ScriptedStudent:
         """Return this student with the counts that `train.ngram` wrote to `folder`.

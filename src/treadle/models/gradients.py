@@ -1,0 +1,164 @@
+"""The direction in which each row would push an adapter's weights, many rows in one backward pass.
+
+    gradients(model, sequences, warm, ...)           one sketched gradient a sequence
+
+Where the time goes in the plain way (one backward pass a row), and what is done instead: rows of
+like length go through together, and the gradient of each is put together from what passes by. An
+adapter adds s·B·A·x to a layer's output. With g the gradient at that output, one row's gradient is
+    for B    s · Σ_t g_t ⊗ (A·x_t)
+    for A    s · Σ_t (Bᵀ·g_t) ⊗ x_t
+summed over the row's tokens: two thin matrix products. Base weights are frozen, so none of their
+gradients is computed. Each factor's gradient is sketched as soon as it exists: the whole gradient of
+a batch never does. Padding is on the right and attention is causal, so pads get no gradient.
+
+Not here: an op (`measure/gradient.py`); the adapter and its training (`adapter`); experts that each
+see only some tokens of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from treadle.errors import ModelError
+from treadle.models.adapter import (
+    BETA1,
+    BETA2,
+    EPSILON,
+    TOKENS_AT_ONCE,
+    Checkpoint,
+    Factors,
+    Watch,
+    adapted,
+    read,
+    weighted_nll,
+)
+from treadle.models.batching import plan, unique
+from treadle.models.protocol import Epsilon, Gradients, Scorable
+from treadle.models.sketch import Sketch, sketch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def gradients(
+    model: PreTrainedModel,
+    sequences: Sequence[Scorable],
+    warm: bytes,
+    *,
+    width: int,
+    epsilon: Epsilon,
+    seed: int,
+    pad_id: int,
+    budget: int = TOKENS_AT_ONCE,
+    tick: Callable[[], None] = lambda: None,
+) -> Gradients:
+    """Return sketched gradients as `protocol.Differentiable` describes them.
+
+    Args:
+        budget: padded tokens in one batch.
+    """
+    distinct, places = unique(sequences)
+    live = [i for i, s in enumerate(distinct) if s.wanted[1:].any()]
+    members = [distinct[i] for i in live]
+    checkpoints = read(warm, model.device)
+    found = np.full((2, len(distinct), len(checkpoints) * width), np.nan, dtype=np.float32)
+    for c, checkpoint in enumerate(checkpoints):
+        sketches = {
+            name: sketch(factor.numel(), width, seed, c, name)
+            for name, factor in checkpoint.factors.items()
+        }
+        for part in plan(members, budget=budget, shares=False):
+            tick()
+            rows = [members[i] for i in part.members]
+            sums = _Sums(len(rows), checkpoint, sketches, epsilon)
+            row_gradients(model, checkpoint.factors, rows, pad_id, sums.add)
+            at = [live[i] for i in part.members]
+            found[:, at, c * width : (c + 1) * width] = _units(sums, checkpoint.weight)
+    adam, plain = found[:, places]
+    return Gradients(adam, plain)
+
+
+def row_gradients(
+    model: PreTrainedModel,
+    factors: Factors,
+    members: Sequence[Scorable],
+    pad_id: int,
+    watch: Watch,
+) -> None:
+    """Hand `watch` the gradient of each row's mean loss, factor by factor: (name, (rows, ...))."""
+    weights = [1 / int(s.wanted[1:].sum()) for s in members]
+    with adapted(model, factors, watch):
+        weighted_nll(model, members, weights, pad_id).backward()
+
+
+def adam_step(
+    gradient: torch.Tensor,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    *,
+    steps: int,
+    epsilon: Epsilon,
+) -> torch.Tensor:
+    """Return the step that Adam would take next, for a learning rate of 1, on this gradient alone.
+
+    m = β₁·first + (1 - β₁)·g and v = β₂·second + (1 - β₂)·g². `outside` is Adam:
+    (m / (1 - β₁ᵗ)) / (sqrt(v / (1 - β₂ᵗ)) + ε) with t = steps + 1. `inside` is what LESS's code
+    does: m / sqrt(v + ε), which for gradients below 1e-4 is little more than m.
+    """
+    mean = BETA1 * first + (1 - BETA1) * gradient
+    square = BETA2 * second + (1 - BETA2) * gradient.square()
+    if epsilon == "inside":
+        return mean / (square + EPSILON).sqrt()
+    mean /= 1 - BETA1 ** (steps + 1)
+    square /= 1 - BETA2 ** (steps + 1)
+    return mean / (square.sqrt() + EPSILON)
+
+
+class _Sums:
+    """Sketches of the gradients of a batch, and of Adam's steps for them, added up as they come."""
+
+    def __init__(
+        self, rows: int, at: Checkpoint, sketches: Mapping[str, Sketch], epsilon: Epsilon
+    ) -> None:
+        self.at, self.sketches, self.epsilon = at, sketches, epsilon
+        self.seen: set[str] = set()
+        width = next(iter(sketches.values())).width
+        device = next(iter(at.states.values())).device
+        self.adam, self.plain = torch.zeros(2, rows, width, device=device)
+
+    def add(self, name: str, gradient: torch.Tensor) -> None:
+        """Take one factor's gradients, shape (rows, ...)."""
+        if name in self.seen or len(gradient) != len(self.plain):
+            raise ModelError(
+                f"the layer of {name} is used more than once a row, so Adam's step cannot be put "
+                "together from parts. Measure with another student."
+            )
+        self.seen.add(name)
+        _, first, second = self.at.states[name]
+        step = adam_step(gradient, first, second, steps=self.at.steps, epsilon=self.epsilon)
+        self.adam += _sketched(step, self.sketches[name])
+        self.plain += _sketched(gradient, self.sketches[name])
+
+
+def _sketched(tensor: torch.Tensor, drawn: Sketch) -> torch.Tensor:
+    """Return the sketch of each row: `Sketch.of` on any device."""
+    coordinates = torch.from_numpy(drawn.coordinates).to(tensor.device)
+    signs = torch.from_numpy(drawn.signs).to(tensor.device)
+    signed = tensor.flatten(1).index_select(1, coordinates) * signs
+    return signed.view(len(tensor), -1, drawn.width).sum(dim=1)
+
+
+def _units(sums: _Sums, weight: float) -> NDArray[np.float32]:
+    """Return Adam's and the plain sketches, each scaled to length sqrt(weight); NaN if it has none."""
+    both = torch.stack([sums.adam, sums.plain])
+    norms = both.norm(dim=2, keepdim=True)
+    is_good = norms.isfinite() & (norms > 0)
+    scaled = torch.where(is_good, both * (math.sqrt(weight) / norms), torch.nan)
+    units: NDArray[np.float32] = scaled.cpu().numpy()
+    return units

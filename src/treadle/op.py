@@ -48,6 +48,7 @@ ROLES: tuple[Role, ...] = ("audit", "measure", "select", "train", "evaluate", "g
 Factory = Callable[..., Callable[..., Any]]
 Names = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
 Fit = Callable[[pl.DataFrame, Mapping[str, Any], Any], bytes]
+Passes = float | Callable[[Mapping[str, Any]], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Op:
     models: Names = ()
     target: Names = ()
     fit: Fit | None = None
+    passes: Passes = 1.0
 
     @property
     def title(self) -> str:
@@ -120,6 +122,12 @@ class BoundOp:
     def target(self) -> tuple[str, ...]:
         """Features of the target rows that this selector reads; empty if it looks at none."""
         return self._names(self.op.target)
+
+    @property
+    def passes(self) -> float:
+        """How often the student reads a row and its reply: what a token budget counts."""
+        passes = self.op.passes
+        return float(passes(self.options) if callable(passes) else passes)
 
     def _names(self, names: Names) -> tuple[str, ...]:
         return names(self.options) if callable(names) else names
@@ -190,10 +198,23 @@ def _decorator(role: Role) -> Callable[..., Callable[[Factory], Factory]]:
 
 
 def measure(
-    *, reference: str, cost: str, needs: Names = (), models: Names = (), fit: Fit | None = None
+    *,
+    reference: str,
+    cost: str,
+    needs: Names = (),
+    models: Names = (),
+    fit: Fit | None = None,
+    passes: Passes = 1.0,
 ) -> Callable[[Factory], Factory]:
-    """Register a factory under the role `measure`; `fit` reads the whole pool first."""
-    return _register("measure", reference=reference, cost=cost, needs=needs, models=models, fit=fit)
+    """Register a factory under the role `measure`.
+
+    `fit` reads the whole pool first. `passes` says how often the student reads a row and its reply,
+    at the most and with what `fit` reads: token budgets and estimates count that.
+    """
+    return _register(
+        "measure", reference=reference, cost=cost, needs=needs, models=models, fit=fit,
+        passes=passes,
+    )  # fmt: skip
 
 
 def select(

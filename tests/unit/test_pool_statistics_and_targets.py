@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -166,3 +167,26 @@ def test_select_rows_takes_a_target(plugin: Path, tmp_path: Path) -> None:
         target=tmp_path / "dev.jsonl",
     )  # fmt: skip
     assert found.chosen.height == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "passes"),
+    [
+        ("token_logprobs", {}, 1),
+        ("prompt_uncertainty", {"samples": 3}, 4),
+        ("self_rating", {}, 10),
+        ("gradient", {"checkpoints": 2, "share": 0.5, "epochs": 1}, 2.5),
+    ],
+)
+def test_what_the_student_reads_several_times_is_counted_as_often(
+    context: Context, name: str, options: dict[str, float], passes: float
+) -> None:
+    pool = pool_of(3, 5, 8)
+    found = measure_pool(pool, ["length", name], {name: options}, context)
+    once = int(found.frame["length_total"].sum() + found.frame["length"].sum())
+    assert context.engine is not None
+    ledger = context.engine.ledger  # type: ignore[attr-defined]
+    costs = {c["stage"]: c["tokens"] for c in ledger.costs()}
+    assert costs[f"measure.{name}"] == math.ceil(once * passes)
+    bound = registry.get("measure", name).bind(options)
+    assert bound.passes == passes

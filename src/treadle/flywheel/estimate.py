@@ -15,6 +15,7 @@ from typing import Any
 from treadle.data.pool import Pool
 from treadle.data.row import texts
 from treadle.flywheel.arms import passes
+from treadle.flywheel.features import plan
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.machine import Machine, free_bytes, this_machine
 from treadle.flywheel.recipe import Recipe
@@ -166,7 +167,6 @@ def _shares(recipe: Recipe, rows: int, tokens: float) -> list[float]:
 
 def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
     """Tokens that the student reads to measure: all rows, or those that reach the step that asks."""
-    likelihood = {"ifd", "nll", "perplexity", "token_entropy", "token_logprobs"}
     asked = [(1.0, set(recipe.measures))] if len(recipe.steps) == 1 else []
     if recipe.compare is not None:
         asked += [(1.0, set(bound.needs)) for bound in recipe.compare.methods.values()]
@@ -174,8 +174,13 @@ def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
         shares = _shares(recipe, rows, tokens)
         needs = [set(step.selector.needs) for step in recipe.steps]
         asked += list(zip(shares, needs, strict=False))
-    share = max((part for part, needs in asked if needs & likelihood), default=0.0)
-    return share * (1.6 * tokens - TEMPLATE_TOKENS * rows)
+    read: dict[str, float] = {}
+    for share, names in asked:
+        for bound in plan(names, recipe.measures):
+            if "student" in bound.models and bound.op.name != "length":
+                name = bound.op.name
+                read[name] = max(share * bound.passes, read.get(name, 0.0))
+    return sum(read.values()) * (1.6 * tokens - TEMPLATE_TOKENS * rows)
 
 
 def _disk_mb(recipe: Recipe, inputs: Inputs, parameters: int, arms: int, *, lora: bool) -> float:

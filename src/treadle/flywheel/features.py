@@ -6,6 +6,7 @@ fault of the machine (no memory, no file handles) is not the row's: it ends the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -153,7 +154,8 @@ def _measure(
         ]
         if bound.op.fit and inputs and name not in fits:
             fits[name] = _fit(bound, inputs, context)
-        tokens = [_tokens(context, commit.blobs[0]) for commit in lengths] or [0] * len(inputs)
+        read = [from_parquet(engine.store.get(commit.blobs[0])) for commit in lengths]
+        tokens = [_model_tokens(one, bound) for one in read] or [0] * len(inputs)
         fitted = (fits[name],) if name in fits else ()
         tasks = [Task((*keys, *fitted), tokens=n) for keys, n in zip(inputs, tokens, strict=True)]
         options = {"op": name, "options": dict(bound.options)}
@@ -197,14 +199,10 @@ def _joined(blobs: Sequence[bytes]) -> pl.DataFrame:
     return batch
 
 
-def _tokens(context: Context, lengths: str) -> int:
-    assert context.engine is not None
-    return _model_tokens(from_parquet(context.engine.store.get(lengths)))
-
-
-def _model_tokens(lengths: pl.DataFrame) -> int:
-    """Tokens of the rows and of their replies alone: what a scoring pass reads at the most."""
-    return int(lengths["length_total"].sum() or 0) + int(lengths["length"].sum() or 0)
+def _model_tokens(lengths: pl.DataFrame, bound: BoundOp) -> int:
+    """What the student reads at the most: the rows and their replies alone, once a pass."""
+    once = int(lengths["length_total"].sum() or 0) + int(lengths["length"].sum() or 0)
+    return math.ceil(once * bound.passes)
 
 
 def measure_shard(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
@@ -222,7 +220,7 @@ def measure_shard(blobs: Sequence[bytes], options: Mapping[str, Any], context: C
         rows_in=batch.height,
         kept=batch.height - failed.height,
         quarantined=failed.height,
-        tokens=_model_tokens(batch) if calls_model else 0,
+        tokens=_model_tokens(batch, bound) if calls_model else 0,
     )
 
 

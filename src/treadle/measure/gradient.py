@@ -43,6 +43,7 @@ def warm_up(rows: pl.DataFrame, options: Mapping[str, Any], context: Context) ->
     cost="a forward and a backward pass a row and checkpoint; before, share x epochs of a training",
     models=("student",),
     fit=warm_up,
+    passes=lambda options: options["checkpoints"] + options["share"] * options["epochs"],
 )
 def gradient(
     *,

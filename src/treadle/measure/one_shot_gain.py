@@ -60,6 +60,7 @@ def choose_anchors(rows: pl.DataFrame, options: Mapping[str, Any], context: Cont
     needs=("embedding", "length"),
     models=("student",),
     fit=choose_anchors,
+    passes=lambda options: 1 + options["anchors"],
 )
 def one_shot_gain(
     *, anchors: Annotated[int, Field(ge=1)] = 10, window: int = 2048

@@ -26,6 +26,7 @@ WORD = re.compile(r"\S+\s*")
     reference="arXiv:2311.00288 (Active Instruction Tuning)",
     cost="1 + samples passes over each row",
     models=("student",),
+    passes=lambda options: 1 + options["samples"],
 )
 def prompt_uncertainty(
     *,

@@ -41,6 +41,7 @@ def token_threshold(rows: pl.DataFrame, options: Mapping[str, Any], context: Con
     needs=("token_logprobs",),
     models=lambda options: ("student",) if options["samples"] else (),
     fit=token_threshold,
+    passes=lambda options: options["samples"],
 )
 def s_ifd(
     *,

@@ -36,6 +36,7 @@ CLOSING = "The number, 1 to 5, is:"
     reference="arXiv:2402.16705",
     cost=f"{len(PROMPTS)} passes over each row under a rating prompt, one token predicted in each",
     models=("student",),
+    passes=2 * len(PROMPTS),  # the prompt that asks for the rating is about as long as a row
 )
 def self_rating(
     *, alpha: Annotated[float, Field(ge=0)] = 0.2, second_softmax: bool = False, window: int = 2048

@@ -180,6 +180,7 @@ def test_a_comparison_goes_on_after_its_budget_ran_out(tmp_path: Path) -> None:
         ("compare: {methods: {a: {by: ifd, drop_abov: 1}}}", "unknown option 'drop_abov'"),
         ("compare: {methods: [k_center], keep: [300 rows]}", "is no share"),
         ("compare: {methods: [k_center], train_for: [soon]}", "is not a length of training"),
+        ("compare: {methods: [k_center], controls: [random]}", "random is always there"),
         ("compare: {methods: [k_center], controls: [shortest]}", "unknown select op 'shortest'"),
         ("compare: {methods: [k_center], seeds: 3}", "unknown key 'seeds'"),
         ("compare: {methods: [k_center], columns: [colour]}", "'colour' is neither"),

@@ -28,8 +28,6 @@ from treadle.data.pool import Pool
 from treadle.data.selection import Budget, Selection
 from treadle.data.verdict import RESULT_SCHEMA
 from treadle.errors import DataError
-from treadle.evaluate.sealed import SealedSets
-from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import Arm, Trained, choose, train_arms
 from treadle.flywheel.compare_table import Cell, tabulate
 from treadle.flywheel.features import user_columns
@@ -63,7 +61,8 @@ class Contest:
         one.observer.stage("train")
         trained = {cell.name: self.train(cell, clean, measured) for cell in cells}
         one.observer.note(f"{sum(map(len, trained.values())):,} students")
-        results = self.evaluate(inputs.sealed, trained)
+        students = [student for group in trained.values() for student in group]
+        results = one.evaluate(inputs.sealed, students)
         one.observer.stage("compare")
         columns = user_columns(clean, self.plan.columns)
         table = tabulate(
@@ -133,18 +132,6 @@ class Contest:
         arms = [Arm(cell.name, (seed,), cell.selection(seed)) for seed in seeds]
         bound = self.plan.trainers[cell.train_for]
         return train_arms(arms, clean, measured.features.frame, bound, one.context)
-
-    def evaluate(self, sealed: SealedSets, trained: Mapping[str, list[Trained]]) -> pl.DataFrame:
-        one = self.round
-        students = [student.candidate for group in trained.values() for student in group]
-        candidates = [Candidate(BEFORE, 0), *students]
-        one.observer.stage("evaluate")
-        results = evaluate_students(
-            sealed, candidates, one.recipe.evaluator, one.context, cluster=one.recipe.gate.cluster
-        )
-        one.ledger.decide("look", {"sets": sealed.sizes, "students": len(candidates)})
-        one.observer.note(f"{len(candidates)} students on {sum(sealed.sizes.values()):,} items")
-        return results
 
     def write(self, cells: list[Cell], results: pl.DataFrame, table: Mapping[str, Any]) -> None:
         """Write the table, every arm's rows, and every item's result."""

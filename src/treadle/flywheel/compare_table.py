@@ -79,12 +79,13 @@ def tabulate(
         line |= {"composition": _composition(cell, columns), "left": _left(cell)}
         lines.append(line)
     _correct(lines)
+    seeds = max(len(line["by_seed"]) for line in lines)
     return {
-        **_told(lines, alpha),
+        **_told(lines, alpha, seeds),
         "metric": metric,
         "alpha": alpha,
         "items": len(found.items),
-        "seeds": max(len(line["by_seed"]) for line in lines),
+        "seeds": seeds,
         "cells": lines,
         "overlap": _overlap(cells),
         "costs": [dict(c) for c in costs if str(c["stage"]).startswith(("measure", "select"))],
@@ -145,7 +146,7 @@ def standing(line: Mapping[str, Any], alpha: float) -> str:
     return "worse" if line["p_worse"] <= alpha else "unclear"
 
 
-def _told(lines: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, str]:
+def _told(lines: Sequence[Mapping[str, Any]], alpha: float, seeds: int) -> dict[str, str]:
     """Say what came out, in a headline and a sentence."""
     methods = [line for line in lines if line["role"] == "method"]
     better = [line for line in methods if standing(line, alpha) == "better"]
@@ -159,6 +160,7 @@ def _told(lines: Sequence[Mapping[str, Any]], alpha: float) -> dict[str, str]:
             f"{worse} lost to them, and {total - len(better) - worse} cannot be told apart. At this "
             f"level about {alpha * total:.1f} would seem to win by luck alone; after Holm's "
             f"correction {len(firm)} stand{f': {named}' if firm else ''}."
+            + (" With one seed no interval holds the luck of training." if seeds == 1 else "")
         ),
     }
 

@@ -434,6 +434,10 @@ class _Checker:
         methods = section.methods
         named = dict.fromkeys(methods) if isinstance(methods, list) else methods
         bound = {n: self.method_of(n, options) for n, options in named.items()}
+        for name in set(section.controls) & set(NOT_METHODS):
+            self.fail(
+                ("compare", "controls"), f"compare.controls: {name} is always there. Drop it."
+            )
         controls = {
             name: self.bind("select", name, None, "compare", "controls")
             for name in section.controls

@@ -87,6 +87,7 @@ class Round:
         measured, arms = self.select(inputs, findings, clean, measured)
         trained = self.train(arms, clean, measured.features)
         results = self.evaluate(inputs.sealed, trained)
+        self.artefacts.results(results)
         return self.gate(inputs.sealed, results)
 
     def load(self) -> Inputs:
@@ -238,7 +239,8 @@ class Round:
         self.observer.note(f"{len(trained)} students, {steps:,} steps")
         return trained
 
-    def evaluate(self, sealed: SealedSets, trained: list[Trained]) -> pl.DataFrame:
+    def evaluate(self, sealed: SealedSets, trained: Sequence[Trained]) -> pl.DataFrame:
+        """Judge the untrained student and all others on the sealed items, and count the looks."""
         self.observer.stage("evaluate")
         candidates = [Candidate("before", 0), *(t.candidate for t in trained)]
         before = self._tasks_of("evaluate")
@@ -249,7 +251,6 @@ class Round:
         looks = self._tasks_of("evaluate") - before
         if looks:  # results that were there already are no new look
             self.ledger.decide("look", {"sets": sealed.sizes, "students": looks})
-        self.artefacts.results(results)
         self.observer.note(f"{len(candidates)} students on {sum(sealed.sizes.values()):,} items")
         return results
 

@@ -26,9 +26,9 @@ from treadle.data.selection import Budget, Findings, Selection
 from treadle.errors import RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
+from treadle.flywheel.check_recipe import AUDITED, short_form
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.progress import Observer, watched
-from treadle.flywheel.recipe import AUDITED, short_form
 from treadle.machinery.disk import explained
 from treadle.machinery.folders import pack
 from treadle.workshop import STORE, Workshop, open_workshop

@@ -16,12 +16,13 @@ from typing import Any
 from treadle import op as registry
 from treadle.errors import RecipeError
 from treadle.flywheel.artefacts import Artefacts
+from treadle.flywheel.check_recipe import read_recipe
 from treadle.flywheel.compare import Contest
 from treadle.flywheel.estimate import Estimate, estimate
 from treadle.flywheel.load import load_inputs
 from treadle.flywheel.planted import score as score_planted
 from treadle.flywheel.progress import Observer, watched
-from treadle.flywheel.recipe import Recipe, read_recipe
+from treadle.flywheel.recipe import Recipe
 from treadle.flywheel.round import Round
 from treadle.flywheel.run_folder import RunFolder
 from treadle.history import Run

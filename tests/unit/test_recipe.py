@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.errors import RecipeError, TreadleError
-from treadle.flywheel.recipe import check_recipe, read_recipe
+from treadle.flywheel.check_recipe import check_recipe, read_recipe
 from treadle.flywheel.yaml_lines import parse
 
 ROW = '{"prompt": "a", "completion": "b"}\n'

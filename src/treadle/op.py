@@ -49,6 +49,7 @@ Factory = Callable[..., Callable[..., Any]]
 Names = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
 Fit = Callable[[pl.DataFrame, Mapping[str, Any], Any], bytes]
 Passes = float | Callable[[Mapping[str, Any]], float]
+Draws = bool | Callable[[Mapping[str, Any]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Op:
     target: Names = ()
     fit: Fit | None = None
     passes: Passes = 1.0
+    draws: Draws = False
 
     @property
     def title(self) -> str:
@@ -122,6 +124,12 @@ class BoundOp:
     def target(self) -> tuple[str, ...]:
         """Features of the target rows that this selector reads; empty if it looks at none."""
         return self._names(self.op.target)
+
+    @property
+    def draws(self) -> bool:
+        """Whether the choice hangs on the seed: a comparison then draws anew for each seed."""
+        draws = self.op.draws
+        return draws(self.options) if callable(draws) else draws
 
     @property
     def passes(self) -> float:
@@ -218,10 +226,15 @@ def measure(
 
 
 def select(
-    *, reference: str, cost: str, needs: Names = (), target: Names = ()
+    *, reference: str, cost: str, needs: Names = (), target: Names = (), draws: Draws = False
 ) -> Callable[[Factory], Factory]:
-    """Register a factory under the role `select`; `target` names features of the target rows."""
-    return _register("select", reference=reference, cost=cost, needs=needs, target=target)
+    """Register a factory under the role `select`.
+
+    `target` names features of the target rows; `draws` says that the choice hangs on the seed.
+    """
+    return _register(
+        "select", reference=reference, cost=cost, needs=needs, target=target, draws=draws
+    )
 
 
 audit = _decorator("audit")

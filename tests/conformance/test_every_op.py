@@ -231,6 +231,19 @@ def test_a_selector_does_not_depend_on_the_order_of_the_rows(
 
 
 @of("select")
+def test_a_selector_whose_choice_hangs_on_the_seed_says_so(
+    op: Op, pool: Pool, context: Context
+) -> None:
+    rows = features(pool, bound(op), context)
+    context = aimed(bound(op), context)
+    chosen = {
+        tuple(bound(op).make()(rows, Budget("rows", 25), replace(context, seed=seed)).ids)
+        for seed in range(4)
+    }
+    assert (len(chosen) > 1) == bound(op).draws
+
+
+@of("select")
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_selector_takes_tiny_pools(op: Op, count: int, context: Context) -> None:
     pool = Pool.of(ordinary_rows(count))

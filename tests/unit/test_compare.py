@@ -113,6 +113,16 @@ def test_random_draws_differ_by_seed_and_choices_do_not(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_method_that_draws_is_drawn_anew_for_each_seed(tmp_path: Path) -> None:
+    methods = "compare: {methods: {even: {method: quota, by: quality}}, keep: [20%]}\n"
+    write_turn(tmp_path, RECIPE + methods, rows=60)
+    treadle.compare(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
+    chosen = pl.read_parquet(tmp_path / "runs" / "x" / "selections.parquet").filter(method="even")
+    draws = [set(part["id"]) for part in chosen.partition_by("draw")]
+    assert len(draws) == 3
+    assert draws[0] != draws[1] != draws[2]
+
+
 def test_overlap_and_composition_are_those_of_the_rows(table: dict[str, Any], folder: Path) -> None:
     chosen = pl.read_parquet(folder / "selections.parquet").filter(keep="30%", draw=0)
     one, other = (set(chosen.filter(method=m)["id"]) for m in ("longest", "ifd"))

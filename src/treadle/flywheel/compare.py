@@ -79,11 +79,6 @@ class Contest:
         for keep, share in self.plan.keep.items():
             budget = Budget("tokens", max(1, round(share * total)))
             found = self.chosen(keep, budget, measured)
-            if not found[RANDOM][0].ids:
-                raise DataError(
-                    f"compare.keep: {keep} of the pool is {budget.amount:,.0f} tokens, and no row is "
-                    "that short. Keep more."
-                )
             for train_for in self.plan.trainers:
                 for method, selections in found.items():
                     yield Cell(method, self.role(method), keep, train_for, selections)
@@ -97,23 +92,25 @@ class Contest:
         self, keep: str, budget: Budget, measured: Measured
     ) -> dict[str, tuple[Selection, ...]]:
         """Return the selections of one budget: one, or one a seed where they are drawn."""
-        seeds, context = self.round.recipe.gate.seeds, measured.context
+        seeds, context = range(self.round.recipe.gate.seeds), measured.context
         draw = registry.get("select", RANDOM).bind()
-        found: dict[str, tuple[Selection, ...]] = {
-            RANDOM: tuple(
-                choose(f"{RANDOM}-{seed}", draw, measured.rows, budget, reseeded(context, seed))
-                for seed in range(seeds)
+        found: dict[str, tuple[Selection, ...]] = {}
+        for name, bound in {RANDOM: draw, **self.plan.controls, **self.plan.methods}.items():
+            contexts = [reseeded(context, seed) for seed in seeds] if bound.draws else [context]
+            stage = f"{name} {keep}"
+            found[name] = tuple(
+                choose(stage, bound, measured.rows, budget, seen) for seen in contexts
             )
-        }
-        for name, bound in {**self.plan.controls, **self.plan.methods}.items():
-            one = choose(f"{name} {keep}", bound, measured.rows, budget, context)
-            if not one.ids:
-                raise DataError(f"compare: {name} chose no row at {keep}.")
-            found[name] = (one,)
+            if not all(one.ids for one in found[name]):
+                raise DataError(
+                    f"compare: {name} chose no row at {keep} of the pool's tokens "
+                    f"({budget.amount:,.0f}). Keep more, or drop the method."
+                )
             if self.plan.length_matched and name in self.plan.methods:
+                first = found[name][0]
                 found[name + LIKE] = tuple(
-                    length_matched(one, measured.rows, context.rng(LIKE, name, keep, seed))
-                    for seed in range(seeds)
+                    length_matched(first, measured.rows, context.rng(LIKE, name, keep, seed))
+                    for seed in seeds
                 )
         return found
 

@@ -39,6 +39,7 @@ Floats = NDArray[np.float64]
     cost="two passes over the n-gram counts, no model call",
     needs=lambda options: (BUCKETS, COUNTS, TOKENS) if options["per_token"] else (BUCKETS, COUNTS),
     target=(BUCKETS, COUNTS),
+    draws=lambda options: options["temperature"] > 0,
 )
 def importance_resampling(
     *, per_token: bool = False, temperature: Annotated[float, Field(ge=0)] = 1.0

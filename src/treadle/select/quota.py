@@ -35,6 +35,7 @@ Shares = Annotated[
     reference="Sainte-Laguë's apportionment; source-balanced random as in arXiv:2503.01807",
     cost="two sorts, beyond the feature that orders the rows",
     needs=lambda options: (options["by"], *([options["order"]] if options["order"] else [])),
+    draws=lambda options: options["order"] is None,
 )
 def quota(
     *,

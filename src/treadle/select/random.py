@@ -22,6 +22,7 @@ BINS = 10
     reference="arXiv:2410.15225",
     cost="one hash a row",
     needs=lambda options: (options["like"],) if options["like"] else (),
+    draws=True,
 )
 def random(*, like: str | None = None) -> Callable[[pl.DataFrame, Budget, Context], Selection]:
     """Choose rows by chance, each with the same chance.

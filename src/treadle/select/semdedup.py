@@ -24,6 +24,7 @@ from treadle.op import select
     cost="O(rows * clusters * width) a round of k-means (at most 20) and O(rows * largest cluster * "
     "width), no model call beyond the embedding",
     needs=lambda options: (options["on"],),
+    draws=True,
 )
 def semdedup(
     *,

@@ -27,6 +27,7 @@ FAR = "far_from_target"
     cost="O((rows * target rows + near rows**2) * width), no model call beyond the vectors",
     needs=lambda options: (options["on"],),
     target=lambda options: (options["on"],),
+    draws=True,
 )
 def tsds(
     *,

@@ -430,6 +430,10 @@ STEPS = "select: [{by: length, keep: 50%}, {by: ifd, keep: 20 rows}]"
 def test_the_run_says_what_the_selection_prefers(tmp_path: Path) -> None:
     plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
     write_turn(tmp_path, RECIPE.replace(plain, "select: {method: longest, keep: 30%}"))
+    pool = tmp_path / "pool.jsonl"
+    lines = pool.read_text(encoding="utf-8").splitlines(keepends=True)
+    told = [line.replace('"quality": 1', '"kind": "odd"') for line in lines]
+    pool.write_text("".join(told).replace('"quality": 2', '"kind": "even"'), encoding="utf-8")
     run = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
     figures = json.loads((run.path / "figures.json").read_text())["shift"]
     assert figures["rows"] == run.counts["left_after_audit"]
@@ -437,6 +441,8 @@ def test_the_run_says_what_the_selection_prefers(tmp_path: Path) -> None:
     lengths = {line["trait"]: line for line in figures["lines"] if line["group"] == "length"}
     assert lengths["longest fifth"]["verdict"] == "more"
     assert lengths["shortest fifth"]["verdict"] == "vanished"
+    kinds = {line["trait"] for line in figures["lines"] if line["group"] == "kind"}
+    assert kinds == {"(none)", "odd", "even"}
     assert "Nothing is left of:" in run.report.read_text()
 
 

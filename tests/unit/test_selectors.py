@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import treadle
 from treadle import op as registry
 from treadle.context import Context
 from treadle.data.ranking import figure, rank, snake
@@ -507,3 +508,13 @@ def test_ties_among_thousands_of_rows_go_by_id() -> None:
     rows = pool(3000)
     expected = rows.sort("score", "id", descending=[True, False])["id"].to_list()
     assert top(by="score")(rows, Budget("share", 1.0), Context()).ids == expected
+
+
+def test_the_file_that_a_row_came_from_is_a_column(tmp_path: Path) -> None:
+    for name, count in (("a", 30), ("b", 6)):
+        lines = [f'{{"prompt": "{name}{i}?", "completion": "yes {i}"}}\n' for i in range(count)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    pool = treadle.load([tmp_path / "a.jsonl", tmp_path / "b.jsonl"]).pool
+    found = treadle.select_rows(pool, keep=10, method="quota", by="file", model="scripted")
+    reasons = found.chosen["reason"].str.split(",").list.first()
+    assert sorted(reasons) == ["file a.jsonl"] * 5 + ["file b.jsonl"] * 5

@@ -206,14 +206,21 @@ def texts(frame: pl.DataFrame) -> list[str]:
 
 
 def column(frame: pl.DataFrame, name: str) -> pl.Series | None:
-    """Return the user's extra column `name` (from the first origin that has it), or None."""
+    """Return the user's extra column `name` (from the first origin that has it), or None.
+
+    Where the user has none called `file`, that is the file that a row came from.
+    """
     if frame.is_empty():
         return None
     extras = frame["origins"].list.eval(pl.element().struct.field("extra")).to_list()
     values = [_first(row, name) for row in extras]
     if all(value is None for value in values):
-        return None
+        return _files(frame) if name == "file" else None
     return pl.Series(name, values, strict=False)
+
+
+def _files(frame: pl.DataFrame) -> pl.Series:
+    return frame["origins"].list.first().struct.field("file").alias("file")
 
 
 def _first(extras: Sequence[str], name: str) -> object:

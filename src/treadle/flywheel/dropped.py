@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -68,11 +67,10 @@ def _farthest(seen: Directed, ids: list[str], kept: Flags) -> list[dict[str, obj
 
 def columns(frame: pl.DataFrame) -> Iterator[pl.Series]:
     """Yield the files that rows came from, and the user's columns that hold a few texts."""
-    origins = frame["origins"].list.first()
-    yield origins.struct.field("file").alias("file")
-    names: Counter[str] = Counter()
-    for extra in origins.struct.field("extra").unique().drop_nulls().sort().head(1000):
-        names.update(json.loads(extra))
+    extras = frame["origins"].list.first().struct.field("extra")
+    names = {"file"}
+    for extra in extras.unique().drop_nulls().sort().head(1000):
+        names |= json.loads(extra).keys()
     found = 0
     for name in sorted(names):
         values = column(frame, name)

@@ -154,6 +154,7 @@ def test_a_vector_of_zeros_has_no_direction_and_is_unscored() -> None:
     assert list(found.left.iter_rows()) == [("000002", "unscored")]
 
 
+@pytest.mark.slow
 def test_memory_beyond_the_exact_limit_grows_with_the_rows_and_not_with_their_pairs() -> None:
     grid = directions(np.random.default_rng(0).normal(size=(8_000, 4)).astype(np.float32))
     tracemalloc.start()

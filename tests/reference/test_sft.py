@@ -20,6 +20,8 @@ from treadle.train.folder import public_name
 from treadle.train.lessons import lessons, schedule
 from treadle.train.sft import attention_layers, sft, trainable_copy
 
+pytestmark = pytest.mark.slow  # it trains, and importing the trainer takes seconds
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("trl")
 proxy = pytest.importorskip("treadle.models.proxy")
@@ -441,7 +443,6 @@ def short_answers() -> list[Row]:
     ]
 
 
-@pytest.mark.slow
 def test_the_embedded_model_learns_to_stop_by_itself(tmp_path):
     student = pytest.importorskip("treadle.models").load("embedded")
     rows = short_answers()

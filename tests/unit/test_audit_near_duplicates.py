@@ -115,6 +115,7 @@ some_words = st.lists(st.sampled_from(list("abcdefg")), max_size=14)
 some_rows = st.lists(some_words.map(row_of), max_size=14)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(some_rows, st.sampled_from([0.5, 0.7, 0.8, 1.0]), st.integers(1, 3))
 def test_every_dropped_row_names_a_kept_one_with_the_exact_similarity(
@@ -125,6 +126,7 @@ def test_every_dropped_row_names_a_kept_one_with_the_exact_similarity(
     check(pool, found, threshold, size)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(some_rows, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(rows: list[Row], random: Random) -> None:
@@ -170,6 +172,7 @@ def test_shards_parts_slices_and_blocks_of_any_size_give_the_same_pairs(
     assert_frame_equal(edges(local(tmp_path / "cut"), pool, **bounds), whole)
 
 
+@pytest.mark.slow
 def test_an_engine_that_reorders_doubles_and_kills_tasks_gives_the_same_findings(
     tmp_path: Path,
 ) -> None:

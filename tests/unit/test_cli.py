@@ -213,6 +213,7 @@ def fussy():
 """
 
 
+@pytest.mark.slow
 def test_rows_on_which_a_measure_fails_are_told_with_their_reason(tmp_path: Path) -> None:
     write_lines(tmp_path / "pool.jsonl", records(60, seed=1), tail="{torn\n")
     (tmp_path / "fussy.py").write_text(FUSSY)

@@ -123,6 +123,7 @@ def test_a_method_that_draws_is_drawn_anew_for_each_seed(tmp_path: Path) -> None
     assert draws[0] != draws[1] != draws[2]
 
 
+@pytest.mark.slow
 def test_overlap_and_composition_are_those_of_the_rows(table: dict[str, Any], folder: Path) -> None:
     chosen = pl.read_parquet(folder / "selections.parquet").filter(keep="30%", draw=0)
     one, other = (set(chosen.filter(method=m)["id"]) for m in ("longest", "ifd"))

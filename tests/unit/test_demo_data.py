@@ -32,6 +32,8 @@ from treadle.flywheel.demo_docs import Documented, read_stdlib
 from treadle.flywheel.demo_rows import questions, write_rows
 from treadle.models.scripted import ByteTokenizer
 
+pytestmark = pytest.mark.slow  # the documentation of a whole library is read
+
 FILES = ("pool.jsonl", "dev.jsonl", "heldout.jsonl", "recipe.yaml", "planted.json")
 Records = dict[str, dict[str, str]]
 Defects = Mapping[str, list[dict[str, str]]]
@@ -160,7 +162,6 @@ def test_the_split_does_not_depend_on_the_order_of_the_objects(objects: list[Doc
     assert write_rows(objects[::-1], 0, train=500, dev=20, heldout=50) == forward
 
 
-@pytest.mark.slow
 def test_other_processes_write_the_same_bytes_whatever_their_hash_seed_and_time_zone(
     folder: Path, tmp_path: Path
 ) -> None:

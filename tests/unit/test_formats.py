@@ -20,6 +20,7 @@ def test_duplicate_ids_and_equal_rows_keep_every_origin(tmp_path: Path) -> None:
     assert origins == {"4": [(1, "x"), (2, "y")], "6": [(3, "x")]}
 
 
+@pytest.mark.slow
 def test_equal_rows_far_apart_are_merged_too(tmp_path: Path) -> None:
     lines = [json.dumps({"prompt": str(i % 7), "completion": "x"}) for i in range(17_000)]
     loaded = read(put(tmp_path, "rows.jsonl", lines_of(*lines)))

@@ -191,6 +191,7 @@ def recall(hidden: list[Row], others: list[Row], target: list[Row], context: Con
     return first["id"].is_in([row.id for row in hidden]).mean()
 
 
+@pytest.mark.slow
 def test_rows_of_the_targets_task_are_found_in_a_pool_of_another_task(context: Context) -> None:
     rng = np.random.default_rng(0)
     words = ["the", "river", "is", "long", "and", "town", "was", "old"]

@@ -17,6 +17,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_a_fresh_figure_is_used_and_one_of_yesterday_is_measured_again(cache: Path) -> None:
     measured = this_machine()
     assert measured.fp32 > 0
@@ -30,6 +31,7 @@ def test_a_fresh_figure_is_used_and_one_of_yesterday_is_measured_again(cache: Pa
         assert this_machine().fp32 < 1e9
 
 
+@pytest.mark.slow
 def test_figures_are_kept_by_the_name_of_the_processor(cache: Path) -> None:
     processors = {
         line.partition(":")[2].strip()
@@ -39,6 +41,7 @@ def test_figures_are_kept_by_the_name_of_the_processor(cache: Path) -> None:
     assert any(name in this_machine().name for name in processors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": 1}'])
 def test_a_damaged_figure_is_measured_again(cache: Path, text: str) -> None:
     this_machine()
@@ -47,6 +50,7 @@ def test_a_damaged_figure_is_measured_again(cache: Path, text: str) -> None:
     assert this_machine().fp32 > 0
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
     cache.write_text("a file in the way")
     assert this_machine().fp32 > 0

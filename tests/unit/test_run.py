@@ -211,6 +211,7 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path) -> None:
         treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
 
 
+@pytest.mark.slow
 def test_a_damaged_blob_is_noticed_and_made_again(quick: treadle.Run, tmp_path: Path) -> None:
     recipe = write_quick(tmp_path)
     out = tmp_path / "runs" / "x"

@@ -162,6 +162,7 @@ def test_random_keeps_a_rows_place_when_other_rows_come_or_go() -> None:
     assert random()(rows, Budget("share", 1.0), Context(seed=2)).ids != whole
 
 
+@pytest.mark.slow
 def test_random_gives_every_row_the_same_chance() -> None:
     rows = pool(20)
     counts = dict.fromkeys(rows["id"], 0)

@@ -42,8 +42,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
 MEASURED: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}
 
 
+COSTLY = {"gradient", "one_shot_gain", "prompt_uncertainty", "s_ifd", "self_rating", "influence"}
+"""Ops that have a model read a row many times."""
+
+
 def of(role: registry.Role) -> Any:
-    return pytest.mark.parametrize("op", registry.ops(role), ids=lambda op: op.name)
+    marked = [
+        pytest.param(op, marks=[pytest.mark.slow] if op.name in COSTLY else [], id=op.name)
+        for op in registry.ops(role)
+    ]
+    return pytest.mark.parametrize("op", marked)
 
 
 def bound(op: Op) -> BoundOp:

@@ -105,6 +105,7 @@ def test_another_budget_is_the_same_run(run: treadle.Run) -> None:
     treadle.run(recipe, out=run.path, overrides=["budget.minutes=50"], progress=False)
 
 
+@pytest.mark.slow
 def test_a_second_run_reuses_finished_work(run: treadle.Run) -> None:
     recipe = run.path.parent.parent / "recipe.yaml"
     other = run.path.parent / "second"
@@ -265,6 +266,7 @@ def rows_done(run: treadle.Run, *stages: str) -> int:
     return sum(c["rows"] for c in run.costs() if c["stage"].startswith(stages))
 
 
+@pytest.mark.slow
 def test_files_lines_and_columns_are_not_part_of_cached_work(tmp_path: Path) -> None:
     recipe = write_quick(tmp_path)
     treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
@@ -379,6 +381,7 @@ def test_another_file_behind_a_pattern_is_another_run(tmp_path: Path) -> None:
         treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_run_again_and_stopped_has_lost_nothing(tmp_path: Path) -> None:
     from treadle.flywheel.progress import Silent
 
@@ -412,6 +415,7 @@ def test_without_audits_every_row_goes_on(tmp_path: Path) -> None:
     assert found.counts["left_after_audit"] == found.counts["rows"]
 
 
+@pytest.mark.slow
 def test_a_column_that_begins_like_a_measure_is_the_users(tmp_path: Path) -> None:
     for name in ("by: length_tier", "by: length_teir"):
         recipe = write_quick(tmp_path, "by: ifd, diverse: k_center", name)
@@ -428,6 +432,7 @@ def test_a_column_that_begins_like_a_measure_is_the_users(tmp_path: Path) -> Non
 STEPS = "select: [{by: length, keep: 50%}, {by: ifd, keep: 20 rows}]"
 
 
+@pytest.mark.slow
 def test_the_run_says_what_the_selection_prefers(tmp_path: Path) -> None:
     plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
     write_turn(tmp_path, RECIPE.replace(plain, "select: {method: longest, keep: 30%}"))
@@ -447,6 +452,7 @@ def test_the_run_says_what_the_selection_prefers(tmp_path: Path) -> None:
     assert "Nothing is left of:" in run.report.read_text()
 
 
+@pytest.mark.slow
 def test_a_costly_measure_reads_only_what_cheap_steps_let_through(tmp_path: Path) -> None:
     plain = "select: {by: ifd, diverse: k_center, keep: 30%}"
     write_turn(tmp_path, QUICK.replace(plain, STEPS))

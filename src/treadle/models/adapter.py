@@ -28,6 +28,7 @@ from torch.nn.functional import cross_entropy, linear
 from treadle.data.randomness import derived_rng
 from treadle.errors import ModelError
 from treadle.models.batching import plan
+from treadle.models.likelihood import padded
 from treadle.models.protocol import Scorable
 
 if TYPE_CHECKING:
@@ -127,9 +128,7 @@ def weighted_nll(
 
     A hook shows the head only the positions that predict a wanted token.
     """
-    ids = torch.full((len(members), max(len(s.ids) for s in members)), pad_id, dtype=torch.int64)
-    for row, s in zip(ids, members, strict=True):
-        row[: len(s.ids)] = torch.from_numpy(s.ids.astype(np.int64))
+    ids = padded([s.ids for s in members], pad_id)
     wanted = [np.flatnonzero(s.wanted[1:]) for s in members]
     counts = [len(at) for at in wanted]
     rows = torch.from_numpy(np.repeat(np.arange(len(members)), counts))

@@ -210,7 +210,8 @@ def lines(found: Comparison) -> Section:
             "Differences are paired by item and seed and positive where the line is better than "
             "random rows of the same budget and training. `NAME~length` is a random draw with the "
             "reply lengths of NAME: what NAME wins over it is not length. p (Holm) corrects for "
-            "the number of methods compared. The whole pool was trained on once, and costs more."
+            "the number of methods compared. The whole pool was trained on with one seed; at equal "
+            "epochs it costs more."
         )
     ]
     before = found.of("before")

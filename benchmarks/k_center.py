@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.geometry import greedy_k_center
+from treadle.geometry.k_center import greedy_k_center
 
 Points = NDArray[np.float32]
 WIDTH = 384

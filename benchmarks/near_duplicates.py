@@ -26,9 +26,9 @@ import numpy as np
 
 from treadle.audit.near_duplicates import near_duplicates
 from treadle.context import Context
-from treadle.data.minhash import plan
 from treadle.data.pool import Pool, load_pool, save_pool
 from treadle.data.row import Message, Row, texts
+from treadle.text.minhash import plan
 
 THRESHOLD, PERMUTATIONS = 0.8, 128
 BANDING = plan(THRESHOLD, PERMUTATIONS)

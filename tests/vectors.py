@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from treadle.data.cosine import directions
+from treadle.geometry.cosine import directions
 
 
 def clustered(total: int, width: int = 8, centres: int = 12, seed: int = 0) -> NDArray[np.float32]:

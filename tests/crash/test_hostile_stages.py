@@ -19,7 +19,6 @@ from treadle import op as registry
 from treadle.audit.near_duplicates import near_duplicates
 from treadle.audit.similar_pairs import Settings, similar_pairs
 from treadle.context import Context
-from treadle.data.minhash import plan
 from treadle.data.pool import Pool, to_parquet
 from treadle.data.row import Message, Row
 from treadle.data.selection import Budget
@@ -28,6 +27,7 @@ from treadle.flywheel.features import measure_pool
 from treadle.machinery.engine import Engine
 from treadle.machinery.hostile import FAULTS
 from treadle.models import scripted
+from treadle.text.minhash import plan
 
 ROWS = 5_000
 WORDS = [

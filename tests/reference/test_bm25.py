@@ -10,11 +10,11 @@ import pytest
 from rank_bm25 import BM25Okapi
 
 from aimed import aimed_at, frame_of
-from treadle.data import bm25 as scoring
-from treadle.data.bm25 import bm25_scores
 from treadle.data.selection import Budget
 from treadle.errors import DataError
 from treadle.select.bm25 import bm25
+from treadle.text import bm25 as scoring
+from treadle.text.bm25 import bm25_scores
 
 Texts = list[list[str]]
 

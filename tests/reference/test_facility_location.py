@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from treadle.context import Context
-from treadle.data.cosine import directions
-from treadle.data.facility import greedy_facility_location
 from treadle.data.selection import Budget
+from treadle.geometry.cosine import directions
+from treadle.geometry.facility import greedy_facility_location
 from treadle.select.facility_location import facility_location
 from vectors import clustered, cosine, exact_cosine, frame, places
 

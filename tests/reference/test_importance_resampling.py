@@ -12,12 +12,12 @@ import pytest
 from scipy.stats import chisquare
 
 from aimed import aimed_at, frame_of
-from treadle.data.hashed_ngrams import count_ngrams
 from treadle.data.randomness import gumbel_order
 from treadle.data.selection import Budget
 from treadle.errors import DataError
 from treadle.select import importance_resampling as module
 from treadle.select.importance_resampling import importance_resampling, log_weights
+from treadle.text.hashed_ngrams import count_ngrams
 
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath"]
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from treadle.data import geometry
-from treadle.data.geometry import greedy_k_center
+from treadle.geometry import k_center
+from treadle.geometry.k_center import greedy_k_center
 
 
 def obvious(points: NDArray[np.float32], count: int, tokens: list[int], limit: float) -> list[int]:
@@ -52,7 +52,7 @@ def test_it_takes_the_rows_that_the_obvious_loop_takes_ties_and_copies_included(
     count = data.draw(st.integers(0, total + 2))
     hot_rows = data.draw(st.sampled_from([1, 4, 512]))
     points = np.array(rows, dtype=np.float32)
-    grid, _ = geometry._whole_numbers(points)  # the oracle rounds the mean on the same grid
+    grid, _ = k_center._whole_numbers(points)  # the oracle rounds the mean on the same grid
     found = greedy_k_center(
         points,
         count=count,
@@ -72,7 +72,7 @@ def test_it_takes_the_rows_of_the_obvious_loop_on_crowded_grids_under_tight_budg
         found = greedy_k_center(
             points, count=25, tokens_N=tokens, token_limit=limit, hot_rows=hot_rows
         )
-        grid, _ = geometry._whole_numbers(points)
+        grid, _ = k_center._whole_numbers(points)
         assert found.order == obvious(grid, 25, tokens.tolist(), limit)
 
 
@@ -80,7 +80,7 @@ def test_it_takes_the_rows_of_the_obvious_loop_on_crowded_grids_under_tight_budg
 def test_every_sum_stays_exact_even_at_the_largest_coordinates(width: int) -> None:
     points = np.full((2, width), 3.0e38, dtype=np.float32)
     points[1] *= -1
-    grid, unit = geometry._whole_numbers(points)
+    grid, unit = k_center._whole_numbers(points)
     assert (grid == np.rint(grid)).all()
     exact = sum((int(a) - int(b)) ** 2 for a, b in zip(grid[0], grid[1], strict=True))
     assert exact <= 2**53

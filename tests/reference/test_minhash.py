@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from treadle.data.minhash import (
+from treadle.text.minhash import (
     Banding,
     Entries,
     band_hashes,
@@ -22,7 +22,7 @@ from treadle.data.minhash import (
     set_hashes,
     signatures,
 )
-from treadle.data.text import Ragged, mix, sorted_sets
+from treadle.text.words import Ragged, mix, sorted_sets
 
 K = 128
 

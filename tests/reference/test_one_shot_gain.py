@@ -11,9 +11,9 @@ import pytest
 from reference.test_likelihood import chat, made_up, slow_tokens, tiny
 from treadle import models
 from treadle.context import Context
-from treadle.data.geometry import representatives
 from treadle.data.row import Message, Row, to_frame
 from treadle.data.template import tokenise
+from treadle.geometry.k_center import representatives
 from treadle.measure.embedding import embedding
 from treadle.measure.length import length
 from treadle.measure.one_shot_gain import choose_anchors, one_shot_gain

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from aimed import aimed_at, frame_of, vector_column
 from treadle import op as registry
-from treadle.data import nearest
-from treadle.data.cosine import RADIUS, directions
-from treadle.data.nearest import most_similar
-from treadle.data.round_robin import offers
 from treadle.data.selection import Budget
 from treadle.errors import DataError
+from treadle.geometry import nearest
+from treadle.geometry.cosine import RADIUS, directions
+from treadle.geometry.nearest import most_similar
+from treadle.geometry.round_robin import offers
 from treadle.select.round_robin import round_robin
 
 

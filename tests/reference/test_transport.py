@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from aimed import aimed_at, frame_of, vector_column
-from treadle.data import nearest, transport
-from treadle.data.cosine import directions
 from treadle.data.selection import Budget
-from treadle.data.transport import mass_gradients
 from treadle.errors import DataError
+from treadle.geometry import nearest, transport
+from treadle.geometry.cosine import directions
+from treadle.geometry.transport import mass_gradients
 from treadle.select.transport import transport as select_transport
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,6 @@ from treadle import op as registry
 from treadle.audit.near_duplicates import near_duplicates
 from treadle.audit.similar_pairs import Settings, similar_pairs
 from treadle.context import Context
-from treadle.data.minhash import plan
 from treadle.data.pool import Pool
 from treadle.data.row import Message, Row
 from treadle.data.selection import FINDING_SCHEMA, Findings
@@ -26,6 +25,7 @@ from treadle.machinery.engine import Engine, LocalEngine, Stage
 from treadle.machinery.hostile import HostileEngine
 from treadle.machinery.ledger import Ledger
 from treadle.machinery.store import Store
+from treadle.text.minhash import plan
 
 FIND = near_duplicates()
 

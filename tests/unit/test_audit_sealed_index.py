@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from treadle.data.pool import Pool
 from treadle.data.row import Message, Row
 from treadle.data.sealed_index import SealedIndex, SealedSet, row_hashes
-from treadle.data.text import hash_words, ngrams
+from treadle.text.words import hash_words, ngrams
 
 
 def chat(prompt: str, reply: str, system: str | None = None) -> Row:

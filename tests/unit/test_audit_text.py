@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.data.text import hash_words, ngrams, normalise, shingle_sets, words, words_hash
+from treadle.text.words import hash_words, ngrams, normalise, shingle_sets, words, words_hash
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_hashes_are_the_same_on_any_machine_python_and_hash_seed() -> None:
     ]
     assert values == EXPECTED
     code = (
-        "from treadle.data.text import *; "
+        "from treadle.text.words import *; "
         "print([words_hash(['the', 'cat', 'sat']), *ngrams(hash_words(['a b c d']), 2).values.tolist()])"
     )
     for seed in ("1", "2"):

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from treadle.data.cosine import RADIUS, cosines, directions, near_copies
+from treadle.geometry.cosine import RADIUS, cosines, directions, near_copies
 from vectors import clustered, cosine
 
 

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from treadle.context import Context
-from treadle.data.hashed_ngrams import count_ngrams, hash_bucket, tokens
 from treadle.data.row import Message, Row, to_frame
 from treadle.measure.hashed_ngrams import hashed_ngrams
+from treadle.text.hashed_ngrams import count_ngrams, hash_bucket, tokens
 
 TEXTS = [
     "Alice went to the market, and Alice came back.",

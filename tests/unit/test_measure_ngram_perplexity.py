@@ -13,10 +13,10 @@ import pytest
 
 from treadle import op as registry
 from treadle.context import Context
-from treadle.data.kneser_ney import KneserNey, count, log_probabilities
 from treadle.data.row import Message, Row, to_frame
-from treadle.data.text import Ragged, hash_each
 from treadle.measure.words import words
+from treadle.text.kneser_ney import KneserNey, count, log_probabilities
+from treadle.text.words import Ragged, hash_each
 
 Texts = list[list[str]]
 

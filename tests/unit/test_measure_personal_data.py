@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from treadle.context import Context
-from treadle.data.personal import Finding, find_personal, luhn
 from treadle.data.row import Message, Row, to_frame
 from treadle.measure.personal_data import personal_data
+from treadle.text.personal import Finding, find_personal, luhn
 
 
 def github_token(prefix: str, secret: str) -> str:

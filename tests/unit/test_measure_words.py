@@ -6,8 +6,8 @@ import pytest
 from treadle.context import Context
 from treadle.data.parts import Part, part_texts
 from treadle.data.row import Message, Row, to_frame
-from treadle.data.text import words as split
 from treadle.measure.words import words
+from treadle.text.words import words as split
 
 CHAT = Row(
     "chat",

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from treadle import op as registry
 from treadle.context import Context
-from treadle.data.cosine import directions
 from treadle.data.selection import Budget
-from treadle.data.volume import greedy_dpp
 from treadle.errors import RecipeError
+from treadle.geometry.cosine import directions
+from treadle.geometry.volume import greedy_dpp
 from treadle.select.dpp import dpp
 from vectors import clustered, cosine, frame, places
 

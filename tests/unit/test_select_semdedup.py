@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from treadle.context import Context
-from treadle.data.clusters import spherical_k_means
-from treadle.data.cosine import directions
 from treadle.data.selection import Budget
+from treadle.geometry.clusters import spherical_k_means
+from treadle.geometry.cosine import directions
 from treadle.select.semdedup import semdedup
 from vectors import clustered, cosine, exact_cosine, frame, places
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from treadle.data.cosine import directions
-from treadle.data.topics import nearest_kept, topic_traits
+from treadle.geometry.cosine import directions
+from treadle.geometry.topics import nearest_kept, topic_traits
 
 THEMES = ("whale ocean harpoon", "enzyme protein molecule", "violin sonata orchestra")
 

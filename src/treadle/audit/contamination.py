@@ -20,9 +20,9 @@ from treadle.data.pool import Pool
 from treadle.data.row import from_frame
 from treadle.data.sealed_index import SealedIndex, row_hashes
 from treadle.data.selection import FINDING_SCHEMA, Findings
-from treadle.data.text import ngrams
 from treadle.errors import RecipeError
 from treadle.op import audit
+from treadle.text.words import ngrams
 
 SHARD_ROWS = 8_192
 BEST_FIRST = ["row", "share", "shared", "set", "item"]

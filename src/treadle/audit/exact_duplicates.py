@@ -16,8 +16,8 @@ from treadle.context import Context
 from treadle.data.pool import Pool
 from treadle.data.row import Row, from_frame
 from treadle.data.selection import FINDING_SCHEMA, Findings
-from treadle.data.text import normalise
 from treadle.op import audit
+from treadle.text.words import normalise
 
 SHARD_ROWS = 8_192
 

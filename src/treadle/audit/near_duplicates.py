@@ -23,7 +23,6 @@ from pydantic import Field
 
 from treadle.audit.similar_pairs import EDGES, Settings, SimilarPairs, similar_pairs
 from treadle.context import Context
-from treadle.data.minhash import plan
 from treadle.data.pool import Pool
 from treadle.data.selection import FINDING_SCHEMA, Findings
 from treadle.machinery.code import code_hash
@@ -31,6 +30,7 @@ from treadle.machinery.engine import Engine, LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.machinery.store import Store
 from treadle.op import audit
+from treadle.text.minhash import plan
 
 
 @audit(

@@ -16,8 +16,8 @@ from treadle.data.pool import Pool
 from treadle.data.row import Row, from_frame
 from treadle.data.sealed_index import question
 from treadle.data.selection import Findings
-from treadle.data.text import words, words_hash
 from treadle.op import audit
+from treadle.text.words import words, words_hash
 
 SHARD_ROWS = 8_192
 OPENING_WORDS = 4
@@ -45,7 +45,7 @@ def profile() -> Callable[[Pool, Context], Findings]:
     words of prompts and of replies with their share of all rows, and prompts that several rows
     have in common. Prompts are taken without system turns.
 
-    Words are those of `data.text`: a reply of symbols has length 0 and is not empty. Openings show
+    Words are those of `text.words`: a reply of symbols has length 0 and is not empty. Openings show
     fixed templates only and miss one that begins with a name. Languages are not told apart.
     """
 

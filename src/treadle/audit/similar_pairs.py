@@ -33,7 +33,10 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from treadle.data.minhash import (
+from treadle.data.pool import Pool, from_parquet, to_parquet
+from treadle.data.row import texts
+from treadle.machinery.engine import Commit, Engine, Output, Stage, Task, Work, gather
+from treadle.text.minhash import (
     Banding,
     Entries,
     band_hashes,
@@ -42,10 +45,7 @@ from treadle.data.minhash import (
     set_hashes,
     signatures,
 )
-from treadle.data.pool import Pool, from_parquet, to_parquet
-from treadle.data.row import texts
-from treadle.data.text import Hashes, Ragged, hash_words, joined, mix, shingle_sets
-from treadle.machinery.engine import Commit, Engine, Output, Stage, Task, Work, gather
+from treadle.text.words import Hashes, Ragged, hash_words, joined, mix, shingle_sets
 
 SHARD_SHIFT = 32
 """A row's key is (shard << SHARD_SHIFT) + its place in the shard: keys sort as ids do."""

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from treadle.data.pool import Pool
 from treadle.data.row import Row
-from treadle.data.text import (
+from treadle.text.words import (
     Hashes,
     Ragged,
     as_written_hash,

@@ -17,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from treadle.data.text import words
 from treadle.flywheel.demo_rows import DemoRow, Split, draw, ranked
+from treadle.text.words import words
 
 SHARES = {
     "mismatched_answer": 0.08,

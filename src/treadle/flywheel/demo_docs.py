@@ -25,8 +25,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from treadle.data.text import hash_words, ngrams
 from treadle.errors import DataError
+from treadle.text.words import hash_words, ngrams
 
 SHARED_WORDS = 8
 MOST_WORDS = 70

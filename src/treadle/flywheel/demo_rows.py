@@ -16,9 +16,9 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from treadle.data.text import hash_words, ngrams
 from treadle.errors import DataError
 from treadle.flywheel.demo_docs import Documented
+from treadle.text.words import hash_words, ngrams
 
 VERBS = frozenset({
     "get", "set", "create", "read", "remove", "add", "convert", "write", "send", "parse",

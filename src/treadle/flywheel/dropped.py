@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 
 from treadle.context import Context
-from treadle.data.cosine import Directed, directed
 from treadle.data.pool import Pool
 from treadle.data.row import column, texts
 from treadle.data.selection import Selection
 from treadle.data.shift import shift
-from treadle.data.topics import nearest_kept, topic_traits
 from treadle.data.traits import Flags, fifths, is_usable, text_traits, value_traits
+from treadle.geometry.cosine import Directed, directed
+from treadle.geometry.topics import nearest_kept, topic_traits
 
 LENGTHS = ("shortest fifth", "short", "middle", "long", "longest fifth")
 MOST_COLUMNS, MOST_VALUES, MOST_FAR = 5, 40, 10

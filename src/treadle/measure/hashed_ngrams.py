@@ -9,9 +9,9 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.hashed_ngrams import count_ngrams
 from treadle.data.parts import Part, part_texts
 from treadle.op import measure
+from treadle.text.hashed_ngrams import count_ngrams
 
 
 @measure(reference="arXiv:2302.03169 (DSIR)", cost="1 hash for each distinct n-gram of a shard")

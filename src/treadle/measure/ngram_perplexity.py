@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.kneser_ney import KneserNey, count, log_probabilities
-from treadle.data.text import Ragged, hash_each
 from treadle.op import measure
+from treadle.text.kneser_ney import KneserNey, count, log_probabilities
+from treadle.text.words import Ragged, hash_each
 
 SLICE_ROWS = 8_192
 

@@ -12,10 +12,10 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.geometry import representatives
 from treadle.data.row import Message, Row, from_frame
 from treadle.data.selection import has_length, vectors
 from treadle.data.template import Tokens, tokenise
+from treadle.geometry.k_center import representatives
 from treadle.models.protocol import Scorable, Student
 from treadle.op import measure
 

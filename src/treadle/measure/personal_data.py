@@ -8,8 +8,8 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.parts import Part, part_texts
-from treadle.data.personal import find_personal
 from treadle.op import measure
+from treadle.text.personal import find_personal
 
 
 @measure(

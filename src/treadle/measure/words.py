@@ -7,9 +7,9 @@ from collections.abc import Callable
 import polars as pl
 
 from treadle.context import Context
-from treadle.data import text
 from treadle.data.parts import Part, part_texts
 from treadle.op import measure
+from treadle.text import words as text
 
 
 @measure(
@@ -18,7 +18,7 @@ from treadle.op import measure
 def words(*, of: Part = "row") -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
     """Measure the list of words of the row, of its prompt or of its last reply, in order.
 
-    The tokeniser is `treadle.data.text.words`, the one of the duplicate and contamination checks:
+    The tokeniser is `treadle.text.words.words`, the one of the duplicate and contamination checks:
     NFKC and case folding, then runs of letters, marks and numbers of any script; in scripts written
     without spaces each character is a word. Symbols separate words and are gone: `don't` is two
     words, `C++` is `c`, and `5 + 3` reads like `5 - 3`. Nothing is stemmed and no word is left out

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.bm25 import bm25_scores
 from treadle.data.ranking import rank
 from treadle.data.selection import Budget, Selection, column_of, has_length, tokens_of
-from treadle.data.targets import scored_targets
 from treadle.errors import DataError
+from treadle.geometry.targets import scored_targets
 from treadle.op import select
+from treadle.text.bm25 import bm25_scores
 
 WORDS = "words"
 

@@ -10,10 +10,10 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.cosine import directed
 from treadle.data.ranking import figure, snake
 from treadle.data.selection import UNSCORED, Budget, Selection, scored, tokens_of
-from treadle.data.volume import greedy_dpp
+from treadle.geometry.cosine import directed
+from treadle.geometry.volume import greedy_dpp
 from treadle.op import select
 
 NOTHING_NEW = "nothing_new"

@@ -9,10 +9,10 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.cosine import directed
-from treadle.data.facility import greedy_facility_location
 from treadle.data.ranking import figure
 from treadle.data.selection import Budget, Selection, tokens_of
+from treadle.geometry.cosine import directed
+from treadle.geometry.facility import greedy_facility_location
 from treadle.op import select
 
 

@@ -23,8 +23,8 @@ from treadle.data.selection import (
     scored,
     tokens_of,
 )
-from treadle.data.targets import scored_targets
 from treadle.errors import DataError
+from treadle.geometry.targets import scored_targets
 from treadle.op import select
 
 BUCKETS, COUNTS, TOKENS = "hashed_ngrams", "hashed_ngrams_counts", "hashed_ngrams_tokens"

@@ -10,11 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from treadle.context import Context
-from treadle.data.cosine import RADIUS, Floats, Grid, directed, directions
-from treadle.data.nearest import cosine_blocks
 from treadle.data.ranking import rank
 from treadle.data.selection import Budget, Selection, tokens_of, vectors
-from treadle.data.targets import Targets, vector_targets
+from treadle.geometry.cosine import RADIUS, Floats, Grid, directed, directions
+from treadle.geometry.nearest import cosine_blocks
+from treadle.geometry.targets import Targets, vector_targets
 from treadle.op import select
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from treadle.context import Context
-from treadle.data.geometry import greedy_k_center
 from treadle.data.ranking import figure
 from treadle.data.selection import UNSCORED, Budget, Selection, has_length, tokens_of, vectors
+from treadle.geometry.k_center import greedy_k_center
 from treadle.op import select
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from treadle.context import Context
-from treadle.data.cosine import Grid, directed
-from treadle.data.nearest import cosine_blocks
 from treadle.data.ranking import figure
-from treadle.data.round_robin import offers
 from treadle.data.selection import Budget, Selection, tokens_of
-from treadle.data.targets import Targets, vector_targets
+from treadle.geometry.cosine import Grid, directed
+from treadle.geometry.nearest import cosine_blocks
+from treadle.geometry.round_robin import offers
+from treadle.geometry.targets import Targets, vector_targets
 from treadle.op import select
 
 Offer = tuple[int, int, float]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.cosine import NEAR_COPY, directed, near_copies
 from treadle.data.ranking import rank, upper_limit
 from treadle.data.selection import Budget, Selection, tokens_of
+from treadle.geometry.cosine import NEAR_COPY, directed, near_copies
 from treadle.op import select
 
 LOOK_AHEAD = 2

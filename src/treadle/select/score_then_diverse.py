@@ -10,9 +10,9 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.geometry import greedy_k_center
 from treadle.data.ranking import figure, rank, upper_limit
 from treadle.data.selection import UNSCORED, Budget, Selection, tokens_of, vectors
+from treadle.geometry.k_center import greedy_k_center
 from treadle.op import select
 
 OUTSIDE = "outside_score_pool"

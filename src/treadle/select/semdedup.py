@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.clusters import Clusters, spherical_k_means
-from treadle.data.cosine import NEAR_COPY, Grid, directed, near_copies
 from treadle.data.ranking import figure
 from treadle.data.selection import Budget, Selection, tokens_of
+from treadle.geometry.clusters import Clusters, spherical_k_means
+from treadle.geometry.cosine import NEAR_COPY, Grid, directed, near_copies
 from treadle.op import select
 
 

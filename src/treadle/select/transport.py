@@ -10,11 +10,11 @@ import polars as pl
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.cosine import directed
 from treadle.data.ranking import rank
 from treadle.data.selection import Budget, Selection, tokens_of
-from treadle.data.targets import vector_targets
-from treadle.data.transport import mass_gradients
+from treadle.geometry.cosine import directed
+from treadle.geometry.targets import vector_targets
+from treadle.geometry.transport import mass_gradients
 from treadle.op import select
 
 SCORE = "transport_gradient"

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from treadle.context import Context
-from treadle.data.cosine import Floats, Grid, directed
-from treadle.data.nearest import cosine_blocks, most_similar
 from treadle.data.randomness import gumbel_order
 from treadle.data.ranking import figure
 from treadle.data.selection import Budget, Selection, tokens_of
-from treadle.data.targets import vector_targets
+from treadle.geometry.cosine import Floats, Grid, directed
+from treadle.geometry.nearest import cosine_blocks, most_similar
+from treadle.geometry.targets import vector_targets
 from treadle.op import select
 
 FAR = "far_from_target"

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.cosine import RADIUS, Grid, cosines
+from treadle.geometry.cosine import RADIUS, Grid, cosines
 
 BLOCK_CELLS = 2**23
 PLACES = 2.0**26

@@ -18,7 +18,7 @@ and odd rows look known. So its own counts are taken away first, exactly, at eve
 discounts and the vocabulary remain those of all rows. Rows that were not counted are scored as they
 are.
 
-Words and n-grams are known by 64-bit hashes (`data.text`), in sorted tables; nothing here holds
+Words and n-grams are known by 64-bit hashes (`text.words`), in sorted tables; nothing here holds
 strings.
 """
 
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.text import Hashes, Ragged, ngrams, words_hash
+from treadle.text.words import Hashes, Ragged, ngrams, words_hash
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -8,7 +8,7 @@
 Tokens are those of NLTK's WordPunctTokenizer over the lower-cased text: runs of word characters and
 runs of anything else but white space, as Python's `re` knows them (NLTK 3.10 uses `regex`,
 which joins combining marks to words: Indic scripts and phonetics come out otherwise there). They
-differ from `data.text` on purpose: counts are comparable with DSIR's own.
+differ from `text.words` on purpose: counts are comparable with DSIR's own.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.cosine import Grid
-from treadle.data.nearest import Positions, most_similar
+from treadle.geometry.cosine import Grid
+from treadle.geometry.nearest import Positions, most_similar
 
 LIST_CELLS = 2**24
 WINDOW = 64

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from treadle.data.cosine import RADIUS, Floats, Grid
-from treadle.data.nearest import cosine_blocks
 from treadle.errors import DataError
+from treadle.geometry.cosine import RADIUS, Floats, Grid
+from treadle.geometry.nearest import cosine_blocks
 
 KEPT_CELLS = 2**26
 TOLERANCE = 1e-6

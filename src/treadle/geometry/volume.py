@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.cosine import Grid
+from treadle.geometry.cosine import Grid
 
 NOTHING_NEW = 1e-9
 TIE = 1e-6

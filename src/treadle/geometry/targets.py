@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from treadle.data.cosine import Grid, directions
 from treadle.data.selection import labels, vectors
 from treadle.errors import DataError
+from treadle.geometry.cosine import Grid, directions
 
 NO_GROUP = "(none)"
 

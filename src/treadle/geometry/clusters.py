@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.cosine import BLOCK_ROWS, Grid, cosines, directions
+from treadle.geometry.cosine import BLOCK_ROWS, Grid, cosines, directions
 
 ROWS_A_CENTROID = 256
 

@@ -3,7 +3,7 @@
     for part, cosines_BQ in cosine_blocks(grid_ND, to_QD): ...
     most_similar(grid_ND, to_QD, starts_G, among, count)
 
-Rows and targets are directions on the grid of `data.cosine`, so that a tie is a tie on any machine.
+Rows and targets are directions on the grid of `geometry.cosine`, so that a tie is a tie on any machine.
 Not here: approximate search.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.cosine import BLOCK_ROWS, Floats, Grid, cosines
+from treadle.geometry.cosine import BLOCK_ROWS, Floats, Grid, cosines
 
 BLOCK_CELLS = 2**24
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.data.text import Hashes, Ragged, mix
+from treadle.text.words import Hashes, Ragged, mix
 
 RECALL = 0.995
 """Probability that a pair exactly at the threshold becomes a candidate."""

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from treadle.data.clusters import spherical_k_means
-from treadle.data.cosine import BLOCK_ROWS, Grid, cosines
-from treadle.data.text import words
 from treadle.data.traits import Flags
+from treadle.geometry.clusters import spherical_k_means
+from treadle.geometry.cosine import BLOCK_ROWS, Grid, cosines
+from treadle.text.words import words
 
 ROWS_A_TOPIC, MOST_TOPICS = 25, 40
 SHORTEST_WORD, WORDS = 4, 3

@@ -1,0 +1,1 @@
+"""Points and what is chosen among them: cosines, neighbours, clusters, coverage, transport."""

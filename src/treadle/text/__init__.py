@@ -1,0 +1,1 @@
+"""Text as words and n-grams, and what is counted in it: no rows, no models."""

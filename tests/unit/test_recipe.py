@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from treadle.errors import RecipeError, TreadleError
 from treadle.flywheel.check_recipe import check_recipe, read_recipe
-from treadle.flywheel.yaml_lines import parse
+from treadle.flywheel.yaml_lines import parse, setting
 
 ROW = '{"prompt": "a", "completion": "b"}\n'
 
@@ -203,3 +203,12 @@ def test_any_yaml_is_either_a_recipe_or_an_error_of_ours(value: dict[str, object
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(RecipeError):
         parse(text, "r.yaml")
+
+
+def test_on_and_yes_are_words_as_in_yaml_1_2(folder: Path) -> None:
+    text = "data: {train: pool.jsonl}\nselect: {method: k_center, on: hidden_state}\nq: {a: yes, b: true}"
+    data = parse(text, "recipe.yaml").data
+    assert data["select"] == {"method": "k_center", "on": "hidden_state"}
+    assert data["q"] == {"a": "yes", "b": True}
+    assert setting("a=off") == ("a", "off")
+    assert setting("a=False") == ("a", False)

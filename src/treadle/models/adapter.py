@@ -29,6 +29,7 @@ from treadle.data.randomness import derived_rng
 from treadle.errors import ModelError
 from treadle.models.batching import plan
 from treadle.models.likelihood import padded
+from treadle.models.picked import logits_at
 from treadle.models.protocol import Scorable
 
 if TYPE_CHECKING:
@@ -124,29 +125,16 @@ def _adding(name: str, factors: Factors, watch: Watch | None) -> Callable[..., t
 def weighted_nll(
     model: PreTrainedModel, members: Sequence[Scorable], weights: Sequence[float], pad_id: int
 ) -> torch.Tensor:
-    """Return Σ over rows of weight · summed negative log-likelihood of the row's wanted tokens.
-
-    A hook shows the head only the positions that predict a wanted token.
-    """
-    ids = padded([s.ids for s in members], pad_id)
+    """Return Σ over rows of weight · summed negative log-likelihood of the row's wanted tokens."""
+    ids = padded([s.ids for s in members], pad_id).to(model.device)
     wanted = [np.flatnonzero(s.wanted[1:]) for s in members]
     counts = [len(at) for at in wanted]
-    rows = torch.from_numpy(np.repeat(np.arange(len(members)), counts))
-    columns = torch.from_numpy(np.concatenate(wanted))
-    targets = ids[rows, columns + 1].to(model.device)
-    shares = torch.from_numpy(np.repeat(np.array(weights, dtype=np.float32), counts)).to(
-        model.device
-    )
-    picked = rows.to(model.device), columns.to(model.device)
-    hook = model.get_output_embeddings().register_forward_pre_hook(
-        lambda _, given: (given[0][picked][None],)
-    )
-    try:
-        logits = model(input_ids=ids.to(model.device), use_cache=False).logits[0]
-    finally:
-        hook.remove()
-    losses: torch.Tensor = cross_entropy(logits.float(), targets, reduction="none")
-    return (losses * shares).sum()
+    rows = torch.from_numpy(np.repeat(np.arange(len(members)), counts)).to(model.device)
+    columns = torch.from_numpy(np.concatenate(wanted)).to(model.device)
+    shares = np.repeat(np.array(weights, dtype=np.float32), counts)
+    logits = logits_at(model, model.get_output_embeddings(), ids, rows, columns)
+    losses = cross_entropy(logits.float(), ids[rows, columns + 1], reduction="none")
+    return (losses * torch.from_numpy(shares).to(model.device)).sum()
 
 
 def warm_up(

@@ -129,25 +129,14 @@ def sliced(batch: Mapping[str, torch.Tensor]) -> Iterator[dict[str, torch.Tensor
 def summed_nll(
     model: torch.nn.Module, head: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor
 ) -> torch.Tensor:
-    """Return the summed negative log-likelihood of the labels.
-
-    The model runs its own forward with a head that sees trained positions only. A hook picks the
-    positions, so whatever the architecture does to its logits afterwards (scaling, soft-capping)
-    still happens. Padding is on the right and attention is causal: no mask is needed.
-    """
+    """Return the summed negative log-likelihood of the labels, with logits nowhere else."""
     import torch
+
+    from treadle.models.picked import logits_at
 
     targets = labels[:, 1:]
     rows, columns = (targets != -100).nonzero(as_tuple=True)
-
-    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-        return (arguments[0][rows, columns][None],)
-
-    hook = head.register_forward_pre_hook(pick)
-    try:
-        logits = model(input_ids=ids, use_cache=False).logits[0]
-    finally:
-        hook.remove()
+    logits = logits_at(model, head, ids, rows, columns)
     loss: torch.Tensor = torch.nn.functional.cross_entropy(
         logits.float(), targets[rows, columns], reduction="sum"
     )

@@ -48,7 +48,15 @@ NGRAM = registry.get("train", "ngram").bind()
 MEASURED: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}
 
 
-COSTLY = {"gradient", "one_shot_gain", "prompt_uncertainty", "s_ifd", "self_rating", "influence"}
+COSTLY = {
+    "gradient",
+    "one_shot_gain",
+    "prompt_uncertainty",
+    "s_ifd",
+    "self_rating",
+    "influence",
+    "active_prune",
+}
 """Ops that have a model read a row many times."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from treadle.data.pool import Pool
 from treadle.data.selection import Budget, Selection
 from treadle.errors import BudgetError, RecipeError
 from treadle.flywheel.arms import choose
+from treadle.flywheel.estimate import TEMPLATE_TOKENS, tokens_of
 from treadle.flywheel.features import measure_pool
 from treadle.flywheel.school import School
 from treadle.machinery.engine import LocalEngine
@@ -53,8 +55,6 @@ class Counting:
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Pool:
-    import json
-
     lines = "".join(json.dumps(record) + "\n" for record in records(30, 1))
     (tmp_path / "rows.jsonl").write_text(lines)
     return treadle.load(tmp_path / "rows.jsonl").pool
@@ -84,7 +84,7 @@ def chosen(name: str, pool: Pool, context: Context, **options: Any) -> Selection
 
 
 def test_it_is_told_what_the_trained_student_makes_of_every_row(
-    pool: Pool, context: Context
+    pool: Pool, context: Context, tmp_path: Path
 ) -> None:
     rows = measure_pool(pool, ["length", "nll"], {}, context).frame
     ids = rows["id"].to_list()[:10]
@@ -92,7 +92,7 @@ def test_it_is_told_what_the_trained_student_makes_of_every_row(
     assert answer.columns == ["id", "nll"]
     assert answer["id"].to_list() == rows["id"].to_list()
     student = models.load("scripted")
-    trained = treadle_trained(student, pool, ids, context)
+    trained = trained_plainly(student, pool, ids, tmp_path / "plain", context)
     alone = measure_pool(
         pool, ["nll"], {}, replace(context, models={**context.models, "student": trained})
     )
@@ -101,18 +101,12 @@ def test_it_is_told_what_the_trained_student_makes_of_every_row(
     assert min(learnt[:10]) > 0, "what it was trained on has become likelier"
 
 
-def treadle_trained(student: Any, pool: Pool, ids: Sequence[str], context: Context) -> Any:
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(dir=pool_folder(context)))
+def trained_plainly(
+    student: Any, pool: Pool, ids: Sequence[str], folder: Path, context: Context
+) -> Any:
     run = registry.get("train", "ngram").bind().make()
     run(pool.keep(ids).frame, student, 0, folder, context)
     return student.tuned(folder)
-
-
-def pool_folder(context: Context) -> Path:
-    assert context.engine is not None
-    return Path(context.engine.store.root).parent
 
 
 @pytest.mark.parametrize(("name", "options"), [
@@ -239,8 +233,6 @@ def test_check_counts_the_trainings_on_the_way(tmp_path: Path) -> None:
     assert "select" not in cheap.minutes
     assert dear.minutes["select"] > 0
     rows = treadle.load(tmp_path / "pool.jsonl").pool
-    from treadle.flywheel.estimate import TEMPLATE_TOKENS, tokens_of
-
     tokens = tokens_of(rows)
     trained = tokens * 0.4 * (1 / 3 + 2 / 3) * 2
     scored = 2 * (1.6 * tokens - TEMPLATE_TOKENS * len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,8 @@ from treadle.data.sealed_index import SealedIndex
 from treadle.errors import ModelError, RecipeError
 from treadle.machinery.engine import Engine
 from treadle.op import BoundOp
+
+Learn = Callable[[Sequence[str]], pl.DataFrame]
 
 
 def _nothing() -> None:
@@ -27,7 +29,8 @@ class Context:
     `tick` is to be called at least once a batch or training step: it raises BudgetError when the
     wall-time budget has run out. `sealed` is the published index of the evaluation sets (hashes and
     n-grams, never items). `target` holds rows of the capability that the user cares about, with the
-    features that a selector asked for; `fitted` what a measure's `fit` found in the whole pool.
+    features that a selector asked for; `fitted` what a measure's `fit` found in the whole pool;
+    `learn` is how a selector asks a student that was trained on the way (`after_training`).
     """
 
     seed: int = 0
@@ -36,6 +39,7 @@ class Context:
     sealed: SealedIndex | None = None
     target: pl.DataFrame | None = None
     fitted: bytes | None = None
+    learn: Learn | None = None
     tick: Callable[[], None] = _nothing
 
     def model(self, role: str) -> Any:
@@ -62,13 +66,32 @@ class Context:
             )
         return self.target
 
+    def after_training(self, ids: Sequence[str]) -> pl.DataFrame:
+        """Return what a copy of the student, trained on these rows, makes of all rows.
+
+        The columns are `id` and the features that the selector declares (`learns`), null where a
+        row has none; there is a line for each row that the selector was given, in the order of ids.
+
+        A selector is run again from its beginning with every answer, so up to this call it must do
+        the same each time: what it draws comes from `rng`.
+
+        Raises:
+            RecipeError: nobody here can train a student.
+        """
+        if self.learn is None:
+            raise RecipeError(
+                "this selector trains a student on the way, and here nobody can train one. Use it "
+                "in a recipe or with `treadle select`."
+            )
+        return self.learn(ids)
+
     def for_task(self) -> Context:
         """Return what a cached task may see: models, engine and clock.
 
         The rest is not part of a task's id; who wants it puts it into the task's options or inputs
         and back into the context.
         """
-        return replace(self, seed=0, sealed=None, target=None, fitted=None)
+        return replace(self, seed=0, sealed=None, target=None, fitted=None, learn=None)
 
     def fingerprint(self, bound: BoundOp) -> str:
         """Hash what an op's result depends on besides its rows: code, options, declared models."""

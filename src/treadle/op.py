@@ -6,7 +6,8 @@ small function; what differs between roles is only that inner function:
     audit     (pool, context) -> Findings                 drops nothing itself
     measure   (batch: frame, context) -> frame of columns  per row, free of order
     select    (rows: frame, budget, context) -> Selection  pure; unscored rows are never chosen,
-                                                           target rows are in `context.target`
+                                                           target rows are in `context.target`,
+                                                           `context.after_training` asks a student
     train     (rows: frame, student, seed, folder, context) -> figures
     evaluate  (student, items: frame, context) -> frame of per-item results
     gate      (results: frame, context) -> Verdict
@@ -50,6 +51,7 @@ Names = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
 Fit = Callable[[pl.DataFrame, Mapping[str, Any], Any], bytes]
 Passes = float | Callable[[Mapping[str, Any]], float]
 Draws = bool | Callable[[Mapping[str, Any]], bool]
+Shares = tuple[float, ...] | Callable[[Mapping[str, Any]], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Op:
     fit: Fit | None = None
     passes: Passes = 1.0
     draws: Draws = False
+    learns: Names = ()
+    trainings: Shares = ()
 
     @property
     def title(self) -> str:
@@ -130,6 +134,17 @@ class BoundOp:
         """Whether the choice hangs on the seed: a comparison then draws anew for each seed."""
         draws = self.op.draws
         return draws(self.options) if callable(draws) else draws
+
+    @property
+    def learns(self) -> tuple[str, ...]:
+        """Features that this selector wants to know under students trained on the way."""
+        return self._names(self.op.learns)
+
+    @property
+    def trainings(self) -> tuple[float, ...]:
+        """For each student that it trains on the way at the most, its share of the budget."""
+        shares = self.op.trainings
+        return shares(self.options) if callable(shares) else shares
 
     @property
     def passes(self) -> float:
@@ -226,15 +241,26 @@ def measure(
 
 
 def select(
-    *, reference: str, cost: str, needs: Names = (), target: Names = (), draws: Draws = False
+    *,
+    reference: str,
+    cost: str,
+    needs: Names = (),
+    target: Names = (),
+    draws: Draws = False,
+    learns: Names = (),
+    trainings: Shares = (),
 ) -> Callable[[Factory], Factory]:
     """Register a factory under the role `select`.
 
-    `target` names features of the target rows; `draws` says that the choice hangs on the seed.
+    `target` names features of the target rows; `draws` says that the choice hangs on the seed. A
+    selector that asks trained students on the way (`context.after_training`) names what it wants to
+    know under them, `learns`, and for each training at the most the share of the budget that it
+    reads, `trainings`: estimates count that, and one training more is refused.
     """
     return _register(
-        "select", reference=reference, cost=cost, needs=needs, target=target, draws=draws
-    )
+        "select", reference=reference, cost=cost, needs=needs, target=target, draws=draws,
+        learns=learns, trainings=trainings,
+    )  # fmt: skip
 
 
 audit = _decorator("audit")

@@ -26,9 +26,11 @@ from treadle.data.selection import Budget, Findings, Selection
 from treadle.errors import RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
+from treadle.flywheel.arms import choose
 from treadle.flywheel.check_recipe import AUDITED, short_form
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.progress import Observer, watched
+from treadle.flywheel.school import School
 from treadle.machinery.disk import explained
 from treadle.machinery.folders import pack
 from treadle.workshop import STORE, Workshop, open_workshop
@@ -128,7 +130,8 @@ def select_rows(
 ) -> Selection:
     """Select rows, e.g. `select_rows("pool.jsonl", keep="30%", by="ifd", diverse="k_center")`.
 
-    Rows on which a measure failed are left out, with the error as their reason.
+    Rows on which a measure failed are left out, with the error as their reason. A selector that
+    trains students on the way trains them as `train_rows` does by default.
 
     Args:
         target: examples of the capability, for selectors that look for rows like them.
@@ -146,8 +149,14 @@ def select_rows(
         reason = pl.concat_str("op", pl.lit(": "), "reason").alias("reason")
         failed = found.failed.select("id", reason)
         whole = found.frame.join(failed, on="id", how="anti").sort("id")
-        selection: Selection = bound.make()(whole, budget, context)
+        school = School(pool, _trainer(None, model), {}, shop.context)
+        selection = choose("alone", bound, whole, budget, context, school.teach)
     return Selection(selection.chosen, pl.concat([selection.left, failed]))
+
+
+def _trainer(method: str | None, model: str, **options: Any) -> registry.BoundOp:
+    name = method or ("ngram" if model == "scripted" else "sft")
+    return registry.get("train", name).bind(options)
 
 
 def train_rows(
@@ -161,8 +170,7 @@ def train_rows(
     **options: Any,
 ) -> dict[str, Any]:
     """Train a model on all rows; its adapter goes to `out`. Returns steps, tokens and losses."""
-    name = method or ("ngram" if model == "scripted" else "sft")
-    bound = registry.get("train", name).bind(options)
+    bound = _trainer(method, model, **options)
     folder = Path(out)
     check_folder(folder)
     with explained(folder):

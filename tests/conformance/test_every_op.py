@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from treadle.data.selection import FINDING_SCHEMA, Budget, Findings, Selection
 from treadle.data.verdict import Verdict
 from treadle.errors import ModelError, RecipeError, TreadleError
 from treadle.flywheel.features import Features, measure_pool, measure_shard, owner_of, plan
+from treadle.flywheel.school import School
 from treadle.op import BoundOp, Op
 
 EVERY = registry.ops()
@@ -34,15 +36,27 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "band": {"by": "length_words"},
     "score_first_filter": {"by": "length_words"},
     "tag_cover": {"by": "quality"},
+    "mods": {"by": "length_words"},
+    "diversify_and_conquer": {"clusters": 4, "rounds": 2},
+    "p3": {"rounds": 2},
     "quota": {"by": "quality"},
     "one_shot_gain": {"anchors": 3},
     "prompt_uncertainty": {"samples": 3},
     "s_ifd": {"samples": 2},
 }
+NGRAM = registry.get("train", "ngram").bind()
 MEASURED: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}
 
 
-COSTLY = {"gradient", "one_shot_gain", "prompt_uncertainty", "s_ifd", "self_rating", "influence"}
+COSTLY = {
+    "gradient",
+    "one_shot_gain",
+    "prompt_uncertainty",
+    "s_ifd",
+    "self_rating",
+    "influence",
+    "active_prune",
+}
 """Ops that have a model read a row many times."""
 
 
@@ -83,8 +97,12 @@ def able(op: Op, context: Context) -> Context:
     return context
 
 
-def aimed(selector: BoundOp, context: Context) -> Context:
-    """Hand a selector the target rows that it asks for."""
+def aimed(selector: BoundOp, rows: pl.DataFrame, context: Context) -> Context:
+    """Hand a selector the target rows that it asks for, and a school for students on the way."""
+    if selector.learns:
+        school = School(Pool.of(ordinary_rows(120)), NGRAM, {}, context)
+        asked = partial(school.teach, "select.some", selector.learns, rows)
+        return replace(context, learn=asked)
     if not selector.target:
         return context
     made = measure_pool(Pool.of(ordinary_rows(8, seed=5)), selector.target, {}, context)
@@ -215,7 +233,7 @@ def test_a_selector_accounts_for_every_row_within_its_budget(
     op: Op, budget: Budget, pool: Pool, context: Context
 ) -> None:
     rows = features(pool, bound(op), context)
-    found: Selection = bound(op).make()(rows, budget, aimed(bound(op), context))
+    found: Selection = bound(op).make()(rows, budget, aimed(bound(op), rows, context))
     assert sorted(found.ids + found.left["id"].to_list()) == sorted(pool.ids)
     assert found.chosen["rank"].to_list() == list(range(found.chosen.height))
     assert found.chosen["reason"].null_count() == found.left["reason"].null_count() == 0
@@ -232,7 +250,7 @@ def test_a_selector_does_not_depend_on_the_order_of_the_rows(
     op: Op, pool: Pool, context: Context
 ) -> None:
     rows = features(pool, bound(op), context)
-    context = aimed(bound(op), context)
+    context = aimed(bound(op), rows, context)
     straight: Selection = bound(op).make()(rows, Budget("rows", 25), context)
     mixed = rows.sample(fraction=1.0, shuffle=True, seed=11)
     assert bound(op).make()(mixed, Budget("rows", 25), context).ids == straight.ids
@@ -243,7 +261,7 @@ def test_a_selector_whose_choice_hangs_on_the_seed_says_so(
     op: Op, pool: Pool, context: Context
 ) -> None:
     rows = features(pool, bound(op), context)
-    context = aimed(bound(op), context)
+    context = aimed(bound(op), rows, context)
     chosen = {
         tuple(bound(op).make()(rows, Budget("rows", 25), replace(context, seed=seed)).ids)
         for seed in range(4)
@@ -257,7 +275,7 @@ def test_a_selector_takes_tiny_pools(op: Op, count: int, context: Context) -> No
     pool = Pool.of(ordinary_rows(count))
     rows = features(Pool.of(ordinary_rows(3)), bound(op), context)
     rows = rows.filter(pl.col("id").is_in(pool.ids))
-    found: Selection = bound(op).make()(rows, Budget("rows", 2), aimed(bound(op), context))
+    found: Selection = bound(op).make()(rows, Budget("rows", 2), aimed(bound(op), rows, context))
     assert found.chosen.height + found.left.height == rows.height
 
 
@@ -270,7 +288,7 @@ def test_a_selector_never_chooses_an_unscored_row(op: Op, pool: Pool, context: C
         pl.when(pl.col("id").is_in(missing)).then(None).otherwise(pl.col(name)).alias(name)
         for name in needs
     ]
-    context = aimed(bound(op), context)
+    context = aimed(bound(op), rows, context)
     found: Selection = bound(op).make()(rows.with_columns(blank), Budget("share", 1.0), context)
     if needs:
         assert not set(found.ids) & set(missing)

@@ -23,12 +23,13 @@ from crash.forked import is_forked, started, turn
 from crash.killing import CountingDisk, tree_hash
 from turns import write_turn
 
-# Small, but with every kind of stage: audits with tasks of their own, features, arms, a reference.
+# Small, but with every kind of stage: audits with tasks of their own, features, a student trained on
+# the way of the selection, arms, a reference.
 RECIPE = """\
 student: scripted
 data: {train: pool.jsonl, evaluate: heldout.jsonl, sample: 16}
 audit: {near_duplicates: 0.8, contamination: {ngram: 6}}
-select: {by: ifd, diverse: k_center, keep: 30%}
+select: {method: mods, by: ifd, keep: 30%}
 train: {method: ngram}
 gate: {metric: nll, controls: [random], reference: full, seeds: 1}
 """

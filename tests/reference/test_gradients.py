@@ -369,6 +369,57 @@ def test_features_are_weighted_cosines_of_sketches_of_the_exact_gradients() -> N
     np.testing.assert_allclose(np.linalg.norm(found.adam, axis=1), 1, rtol=1e-5)
 
 
+def test_with_their_lengths_the_product_with_a_mean_target_is_that_of_clues() -> None:
+    """CLUES' code: the mean over checkpoints of LR · (Adam's step · mean of the targets' gradients)."""
+    train, held_out, width = sequences(4), sequences(3, seed=1), 32
+    warm = student().warm_up(
+        sequences(9, seed=2), lora=RANK, epochs=2, checkpoints=2, learning_rate=1e-2, seed=0
+    )
+    options = {"width": width, "epsilon": "inside", "seed": 4, "scale": "length"}
+    rows = student().gradients(train, warm, **options).adam
+    target = student().gradients(held_out, warm, **options).plain.mean(axis=0)
+    stretches = adapters.read(warm, torch.device("cpu"))
+    steps = np.array_split(1e-2 * (1 - np.arange(4) / 4), 2)  # of 2 epochs of 2 batches
+    for i, sequence in enumerate(train):
+        scores = []
+        for c, (checkpoint, rates) in enumerate(zip(stretches, steps, strict=True)):
+            step = slow_sketches(checkpoint, c, sequence, width)[1]
+            plain = [slow_sketches(checkpoint, c, held, width)[0] for held in held_out]
+            scores.append(rates.mean() * float(step @ np.mean(plain, axis=0)))
+        assert float(rows[i].astype(float) @ target) == pytest.approx(np.mean(scores), rel=2e-3)
+    unit = student().gradients(train, warm, **{**options, "scale": "unit"}).adam
+    for part in (slice(0, width), slice(width, None)):
+        same = [cosine(torch.from_numpy(a), torch.from_numpy(b))
+                for a, b in zip(rows[:, part], unit[:, part], strict=True)]  # fmt: skip
+        assert min(same) > 1 - 1e-6, "lengths are all that changes"
+
+
+def test_an_adapter_in_attention_alone_has_the_gradients_of_autograd() -> None:
+    warm = student().warm_up(
+        sequences(9, seed=2), lora=RANK, epochs=1, checkpoints=1, learning_rate=1e-2, seed=0,
+        targets="attention",
+    )  # fmt: skip
+    (checkpoint,) = adapters.read(warm, torch.device("cpu"))
+    names = {name.split(".")[-2] for name in checkpoint.factors}
+    assert names == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    members = sequences(5)
+    for row, sequence in zip(
+        by_hooks(student().model, checkpoint.factors, members), members, strict=True
+    ):
+        assert cosine(row, by_autograd(student().model, checkpoint.factors, sequence)) >= 0.99999
+    found = student().gradients(members, warm, width=32, epsilon="inside", seed=4)
+    wanted = slow_sketches(checkpoint, 0, members[0], 32)[1]
+    assert cosine(torch.from_numpy(found.adam[0]), torch.from_numpy(wanted)) > 1 - 1e-5
+
+
+def test_a_model_without_attention_layers_is_refused() -> None:
+    plain = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    plain.get_output_embeddings = lambda: None
+    assert len(adapters.linear_layers(plain)) == 1
+    with pytest.raises(ModelError, match="called attention"):
+        adapters.linear_layers(plain, "attention")
+
+
 def slow_sketches(checkpoint, c, sequence, width):
     """Plain gradient and Adam's step, each coordinate added to its place by a loop."""
     exact = by_autograd(student().model, checkpoint.factors, sequence)

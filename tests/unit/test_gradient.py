@@ -16,6 +16,7 @@ from treadle import op as registry
 from treadle.context import Context
 from treadle.data.pool import Pool
 from treadle.data.row import Message, Row, to_frame
+from treadle.data.selection import Budget
 from treadle.data.template import tokenise
 from treadle.errors import DataError, ModelError, RecipeError
 from treadle.flywheel.features import measure_pool
@@ -125,7 +126,16 @@ def test_a_student_without_gradients_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"checkpoints": 5}, {"share": 0}, {"epsilon": "none"}, {"width": 8}, {"lora": 0}]
+    "options",
+    [
+        {"checkpoints": 5},
+        {"share": 0},
+        {"epsilon": "none"},
+        {"width": 8},
+        {"lora": 0},
+        {"scale": "long"},
+        {"targets": "head"},
+    ],
 )
 def test_options_out_of_range_are_refused(options) -> None:
     with pytest.raises(RecipeError, match=next(iter(options))):
@@ -163,6 +173,41 @@ def test_sketched_inner_products_are_right_on_average_and_off_by_little() -> Non
     spread = math.sqrt((1 + exact**2) / width)
     assert np.std(found) == pytest.approx(spread, rel=0.25)
     assert abs(np.mean(found) - exact) < 4 * spread / math.sqrt(200)
+
+
+def test_with_its_length_a_gradient_points_the_same_way() -> None:
+    rows = [chat("What is 2 + 3?", "2 + 3 = 6"), chat("one?", "one, two and three")]
+    unit = scripted(rows, width=32)["gradient_plain"].to_numpy()
+    whole = scripted(rows, width=32, scale="length")["gradient_plain"].to_numpy()
+    lengths = np.linalg.norm(whole, axis=1)
+    assert lengths[0] != pytest.approx(1)
+    assert lengths[0] != pytest.approx(lengths[1])
+    np.testing.assert_allclose(whole / lengths[:, None], unit, rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["less", "clues"])
+def test_influence_may_compare_plain_gradients_on_both_sides(variant: str, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    engine = LocalEngine(Store(tmp_path / "store"), ledger)
+    context = Context(models={"student": models.load("scripted")}, engine=engine)
+    bound = registry.get("select", "influence").bind({"on": "gradient_plain", "variant": variant})
+    options = {"gradient": {"width": 64, "scale": "length"}}
+    pool = Pool.of(chat(f"what is {i} + {i}?", f"{i} and {i} is {2 * i}") for i in range(20))
+    dev = Pool.of(chat(f"what is {i} + 1?", f"{i} and 1 is {i + 1}") for i in range(30, 34))
+    rows = measure_pool(pool, ["length", *bound.needs], options, context).frame
+    like = measure_pool(dev, bound.target, options, context, fitted_on=pool).frame
+    ledger.close()
+    found = bound.make()(rows, Budget("rows", 20), replace(context, target=like))
+    scores = {}
+    for key, row in rows.select("id", "gradient_plain").iter_rows():
+        products = []
+        for target in like["gradient_plain"].to_list():
+            product = sum(a * b for a, b in zip(row, target, strict=True))
+            if variant == "less":
+                product /= math.hypot(*row) * math.hypot(*target)
+            products.append(product)
+        scores[key] = sum(products) / len(products)
+    assert found.ids == sorted(scores, key=lambda k: (-scores[k], k))
 
 
 def smaller(count: int) -> list[Row]:

@@ -95,6 +95,14 @@ class Budget:
             return Budget(self.unit, min(1.0, amount))
         return Budget(self.unit, max(1, round(amount)))
 
+    def after(self, rows: pl.DataFrame, taken: Sequence[int]) -> Budget | None:
+        """Return what this budget leaves of itself once these positions are taken; None if nothing."""
+        if self.unit == "tokens":
+            left = int(self.amount) - int(tokens_of(rows)[list(taken)].sum())
+            return Budget("tokens", left) if left > 0 else None
+        left = self.rows_of(rows.height) - len(taken)
+        return Budget("rows", left) if left > 0 else None
+
     def rows_of(self, total: int) -> int:
         """The most rows that this budget allows out of `total` (tokens do not limit rows)."""
         if self.unit == "tokens":

@@ -8,7 +8,8 @@
 A budget is a share of the pool's tokens, so all arms of one budget cost alike and one random draw a
 seed is the token-matched control of every method. `NAME~length` is a random draw with the histogram
 of reply lengths of method NAME: what a method wins over it is not length. Every arm is trained with
-every seed; the whole pool (`full`) once, as a reference.
+every seed; the whole pool (`full`) once, as a reference. A method that trains students on the way
+does so once a budget (a draw), by the section `train`, whatever `train_for` says.
 
 Not here: the table (`compare_table`) and the page (`report.comparison`).
 """
@@ -57,7 +58,7 @@ class Contest:
         _, clean = one.audit(inputs)
         selectors = [*self.plan.methods.values(), *self.plan.controls.values()]
         measured = one.measure(inputs, clean, [registry.get("select", RANDOM).bind(), *selectors])
-        cells = [*self.choose(measured), *self.whole(measured)]
+        cells = [*self.choose(clean, measured), *self.whole(measured)]
         one.observer.stage("train")
         trained = {cell.name: self.train(cell, clean, measured) for cell in cells}
         one.observer.note(f"{sum(map(len, trained.values())):,} students")
@@ -72,13 +73,13 @@ class Contest:
         self.write(cells, results, table)
         one.observer.note(f"{len(cells)} arms, {results.height:,} results")
 
-    def choose(self, measured: Measured) -> Iterator[Cell]:
+    def choose(self, clean: Pool, measured: Measured) -> Iterator[Cell]:
         """Choose the rows of every method and control at every budget."""
         self.round.observer.stage("select")
         total = int(measured.rows["length_total"].sum())
         for keep, share in self.plan.keep.items():
             budget = Budget("tokens", max(1, round(share * total)))
-            found = self.chosen(keep, budget, measured)
+            found = self.chosen(keep, budget, clean, measured)
             for train_for in self.plan.trainers:
                 for method, selections in found.items():
                     yield Cell(method, self.role(method), keep, train_for, selections)
@@ -89,17 +90,17 @@ class Contest:
         return "method" if method in self.plan.methods else "control"
 
     def chosen(
-        self, keep: str, budget: Budget, measured: Measured
+        self, keep: str, budget: Budget, clean: Pool, measured: Measured
     ) -> dict[str, tuple[Selection, ...]]:
         """Return the selections of one budget: one, or one a seed where they are drawn."""
         seeds, context = range(self.round.recipe.gate.seeds), measured.context
-        draw = registry.get("select", RANDOM).bind()
+        draw, teach = registry.get("select", RANDOM).bind(), self.round.school(clean).teach
         found: dict[str, tuple[Selection, ...]] = {}
         for name, bound in {RANDOM: draw, **self.plan.controls, **self.plan.methods}.items():
             contexts = [reseeded(context, seed) for seed in seeds] if bound.draws else [context]
             stage = f"{name} {keep}"
             found[name] = tuple(
-                choose(stage, bound, measured.rows, budget, seen) for seen in contexts
+                choose(stage, bound, measured.rows, budget, seen, teach) for seen in contexts
             )
             if not all(one.ids for one in found[name]):
                 raise DataError(

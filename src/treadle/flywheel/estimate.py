@@ -7,11 +7,12 @@ the interval is a factor either way.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from treadle import op as registry
 from treadle.data.pool import Pool
 from treadle.data.row import texts
 from treadle.flywheel.arms import passes
@@ -19,6 +20,7 @@ from treadle.flywheel.features import plan
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.machine import Machine, free_bytes, this_machine
 from treadle.flywheel.recipe import Recipe
+from treadle.op import BoundOp
 
 CHARACTERS_A_TOKEN = 4.0
 TEMPLATE_TOKENS = 38
@@ -73,11 +75,13 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
     trainings, trained_tokens = counted(recipe, rows, pool_tokens)
     generated = items * int(recipe.evaluator.options.get("max_new_tokens", 0))
     students = trainings + 1
+    on_the_way = _on_the_way(recipe, rows, pool_tokens)
     # Scoring reads each row twice: the conversation, and the reply alone.
     work = {
         "measure": _scored_tokens(recipe, pool_tokens, rows),
         "train": trained_tokens,
         "evaluate": students * (items * mean + generated),
+        "select": on_the_way.trained + on_the_way.scored,
     }
     speed = machine.best * 1e9
     p = parameters or 0
@@ -94,10 +98,16 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
         / (speed * SCORING)
         + students * setup / 3,
     }
+    if on_the_way.students:
+        seconds["select"] = (
+            on_the_way.trained * step * p / (speed * TRAINING)
+            + on_the_way.scored * 2 * p / (speed * SCORING)
+            + on_the_way.students * setup
+        )
     return Estimate(
         tokens=int(sum(work.values())),
         minutes={name: value / 60 for name, value in seconds.items()},
-        disk_mb=_disk_mb(recipe, inputs, p, students - 1, lora=lora),
+        disk_mb=_disk_mb(recipe, inputs, p, trainings + on_the_way.students, lora=lora),
         free_mb=free_bytes(folder) / 1e6,
         machine=machine,
         parameters=parameters,
@@ -127,6 +137,44 @@ def _compared(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
         arms += 1
         read += tokens * _epochs(bound.options, rows)
     return arms, read
+
+
+@dataclass(frozen=True, slots=True)
+class _OnTheWay:
+    """Students that selectors train on the way, and tokens read in training and in measuring."""
+
+    students: int = 0
+    trained: float = 0.0
+    scored: float = 0.0
+
+
+def _on_the_way(recipe: Recipe, rows: int, tokens: float) -> _OnTheWay:
+    """Count what the selectors of a round, or of a comparison, ask of students at the most."""
+    found = _OnTheWay()
+    for bound, before, kept in _choices(recipe, rows, tokens):
+        scored = before * sum(n for _, n in _readings(bound.learns, recipe)) * _a_pass(tokens, rows)
+        for part in bound.trainings:
+            share = kept * part
+            epochs = _epochs(recipe.trainer.options, round(rows * share))
+            found = _OnTheWay(
+                found.students + 1, found.trained + tokens * share * epochs, found.scored + scored
+            )
+    return found
+
+
+def _choices(recipe: Recipe, rows: int, tokens: float) -> Iterator[tuple[BoundOp, float, float]]:
+    """Yield each run of a selector that trains: the share of the pool that it sees, and keeps."""
+    contest = recipe.compare
+    if contest is not None:
+        for bound in (*contest.methods.values(), *contest.controls.values()):
+            for share in contest.keep.values():
+                yield from [(bound, 1.0, share)] * (recipe.gate.seeds if bound.draws else 1)
+        return
+    shares = _shares(recipe, rows, tokens)
+    for step, before, kept in zip(recipe.steps, shares, shares[1:], strict=False):
+        yield step.selector, before, kept
+    for name in recipe.gate.controls:
+        yield registry.get("select", name).bind(), 1.0, shares[-1]
 
 
 def _epochs(options: Mapping[str, Any], rows: int) -> float:
@@ -176,11 +224,20 @@ def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
         asked += list(zip(shares, needs, strict=False))
     read: dict[str, float] = {}
     for share, names in asked:
-        for bound in plan(names, recipe.measures):
-            if "student" in bound.models and bound.op.name != "length":
-                name = bound.op.name
-                read[name] = max(share * bound.passes, read.get(name, 0.0))
-    return sum(read.values()) * (1.6 * tokens - TEMPLATE_TOKENS * rows)
+        for name, often in _readings(names, recipe):
+            read[name] = max(share * often, read.get(name, 0.0))
+    return sum(read.values()) * _a_pass(tokens, rows)
+
+
+def _readings(names: Iterable[str], recipe: Recipe) -> list[tuple[str, float]]:
+    """Which measures have the student read the rows, for these features, and how often."""
+    bounds = plan(names, recipe.measures)
+    return [(b.op.name, b.passes) for b in bounds if "student" in b.models if b.op.name != "length"]
+
+
+def _a_pass(tokens: float, rows: int) -> float:
+    """Tokens of a pass: the conversation, and the reply alone."""
+    return 1.6 * tokens - TEMPLATE_TOKENS * rows
 
 
 def _disk_mb(recipe: Recipe, inputs: Inputs, parameters: int, arms: int, *, lora: bool) -> float:

@@ -91,12 +91,14 @@ def measure_pool(
     context: Context,
     *,
     fitted_on: Pool | None = None,
+    stage: str = "measure",
 ) -> Features:
     """Compute every needed feature, shard by shard, through the engine.
 
     Names in `needs` that are no registered measure are taken from the user's own columns. Measures
     that need statistics of a whole pool take them from `fitted_on` (by default this pool itself):
-    target rows are measured by the yardstick of the pool that is selected from.
+    target rows are measured by the yardstick of the pool that is selected from. `stage` is the part
+    of the wheel that pays.
 
     Raises:
         RecipeError: a name is neither a measure nor a column.
@@ -108,8 +110,8 @@ def measure_pool(
     bounds = plan([name for name in needs if name not in names], options)
     fits: dict[str, str] = {}
     if fitted_on is not None and any(bound.op.fit for bound in bounds):
-        _measure(fitted_on, bounds, context, fits)
-    measured = _measure(pool, bounds, context, fits)
+        _measure(fitted_on, bounds, context, fits, stage)
+    measured = _measure(pool, bounds, context, fits, stage)
     frame = pool.frame.select("id")
     store = context.engine.store
     bad: list[pl.DataFrame] = []
@@ -136,7 +138,7 @@ def measure_pool(
 
 
 def _measure(
-    pool: Pool, bounds: Sequence[BoundOp], context: Context, fits: dict[str, str]
+    pool: Pool, bounds: Sequence[BoundOp], context: Context, fits: dict[str, str], part: str
 ) -> dict[str, list[Commit]]:
     """Run measures, each after those that it needs; fit those that must be and are not in `fits`."""
     assert context.engine is not None
@@ -153,7 +155,7 @@ def _measure(
             for i, shard in enumerate(shards)
         ]
         if bound.op.fit and inputs and name not in fits:
-            fits[name] = _fit(bound, inputs, context)
+            fits[name] = _fit(bound, inputs, context, part)
         read = [from_parquet(engine.store.get(commit.blobs[0])) for commit in lengths]
         tokens = [_model_tokens(one, bound) for one in read] or [0] * len(inputs)
         fitted = (fits[name],) if name in fits else ()
@@ -161,21 +163,21 @@ def _measure(
         options = {"op": name, "options": dict(bound.options)}
         fingerprint = context.fingerprint(bound)
         stage = Stage(
-            f"measure.{name}", measure_shard, tasks, fingerprint, options, context.for_task()
+            f"{part}.{name}", measure_shard, tasks, fingerprint, options, context.for_task()
         )
         commits[name] = gather(engine, stage)
         _refuse_broken(bound, len(pool), commits[name], engine.store)
     return commits
 
 
-def _fit(bound: BoundOp, inputs: Sequence[tuple[str, ...]], context: Context) -> str:
+def _fit(bound: BoundOp, inputs: Sequence[tuple[str, ...]], context: Context, part: str) -> str:
     """Let a measure read the whole pool, as one task; return the key of what it found."""
     assert context.engine is not None
     name, width = bound.op.name, len(inputs[0])
-    task = Task(tuple(key for part in inputs for key in part))
+    task = Task(tuple(key for keys in inputs for key in keys))
     options = {"op": name, "options": dict(bound.options), "width": width}
     fingerprint = context.fingerprint(bound)
-    stage = Stage(f"measure.{name}.fit", fit_pool, [task], fingerprint, options, context.for_task())
+    stage = Stage(f"{part}.{name}.fit", fit_pool, [task], fingerprint, options, context.for_task())
     (commit,) = gather(context.engine, stage)
     return commit.blobs[0]
 

@@ -33,6 +33,7 @@ from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.load import Inputs, load_inputs
 from treadle.flywheel.progress import Observer
 from treadle.flywheel.recipe import Recipe, Step
+from treadle.flywheel.school import School
 from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.models.protocol import Student
@@ -194,7 +195,8 @@ class Round:
         measured, tested = self.choose(inputs, clean, measured)
         seeds = tuple(range(gate.seeds))
         arms = [Arm(TESTED, seeds, tested)]
-        arms += controls(gate.controls, tested, rows, gate.seeds, measured.context)
+        teach = self.school(clean).teach
+        arms += controls(gate.controls, tested, rows, gate.seeds, measured.context, teach)
         if gate.reference:
             arms.append(Arm(gate.reference, (0,), everything(rows)))
         self.artefacts.selection(inputs, findings, measured.features, arms)
@@ -209,27 +211,35 @@ class Round:
         *filters, last = self.recipe.steps
         for number, (step, after) in enumerate(zip(filters, self.recipe.steps[1:], strict=True), 1):
             name = step.selector.op.name
-            found = self.chosen(f"step-{number}", step, seen)
+            found = self.chosen(f"step-{number}", step, clean, seen)
             reason = pl.format("step_{}_{}: {}", pl.lit(number), pl.lit(name), "reason")
             left.append(found.left.select("id", reason.alias("reason")))
             self.observer.note(f"step {number}, {name}: {len(found.ids):,} rows go on")
             seen = self.measure(inputs, clean.keep(found.ids), [after.selector])
             measured = measured.with_more(seen)
-        tested = self.chosen(TESTED, last, seen)
+        tested = self.chosen(TESTED, last, clean, seen)
         return measured, Selection(tested.chosen, pl.concat([*left, tested.left]))
 
-    def chosen(self, name: str, step: Step, measured: Measured) -> Selection:
+    def chosen(self, name: str, step: Step, clean: Pool, measured: Measured) -> Selection:
         """Run one step.
 
         Raises:
             DataError: it chose nothing.
         """
         self.observer.stage("select")
-        found = choose(name, step.selector, measured.rows, step.keep, measured.context)
+        found = choose(
+            name, step.selector, measured.rows, step.keep, measured.context,
+            self.school(clean).teach,
+        )  # fmt: skip
         if not found.ids:
             reasons = ", ".join(f"{n:,} {why}" for why, n in sorted(reasons_of(found).items()))
             raise DataError(f"select.{step.selector.op.name} chose no row: {reasons}.")
         return found
+
+    def school(self, clean: Pool) -> School:
+        """Return where students are trained on the way of a selection."""
+        options = cut_at(self.max_tokens, self.recipe.measures)
+        return School(clean, self.recipe.trainer, options, self.context)
 
     def train(self, arms: list[Arm], clean: Pool, features: Features) -> list[Trained]:
         self.observer.stage("train")

@@ -16,7 +16,7 @@ from treadle.data.randomness import derived_rng
 from treadle.data.row import from_frame
 from treadle.data.template import tokenise
 from treadle.errors import DataError, ModelError
-from treadle.models.protocol import Differentiable, Epsilon, Scorable
+from treadle.models.protocol import Differentiable, Epsilon, Scale, Scorable, Targets
 from treadle.op import measure
 
 LEAST_ROWS = 32
@@ -34,6 +34,7 @@ def warm_up(rows: pl.DataFrame, options: Mapping[str, Any], context: Context) ->
         checkpoints=options["checkpoints"],
         learning_rate=options["learning_rate"],
         seed=options["seed"],
+        targets=options["targets"],
         tick=context.tick,
     )
 
@@ -54,6 +55,8 @@ def gradient(
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4,
     width: Annotated[int, Field(ge=16)] = 1024,
     epsilon: Epsilon = "outside",
+    scale: Scale = "unit",
+    targets: Targets = "all-linear",
     max_tokens: Annotated[int, Field(ge=2)] = 1024,
     seed: int = 0,
 ) -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
@@ -67,14 +70,17 @@ def gradient(
     influence: Σ over checkpoints of weight · cosine, with weights that are mean learning rates and
     add up to 1. High: a step on the row lowers the loss of the target.
 
-    Directions are compared and not lengths, because short replies have the longest gradients.
+    Directions are compared and not lengths, because short replies have the longest gradients. CLUES
+    compares lengths as well: with `scale: length` the inner product is the mean over checkpoints of
+    learning rate · ⟨Adam's step, gradient⟩. `targets: attention` and `epsilon: inside` are its and
+    LESS's choices.
     Known failures: a loss that is already near 0 leaves the direction to noise; the sketch is off
     by about 1 / sqrt(width), which drowns cosines that are smaller; Adam's step holds nine parts of
-    memory to one of the row, so that rows differ less in `gradient` than in `gradient_plain`; what
-    is true of a step at this moment need not be true of a long training.
+    memory to one of the row, so that rows differ less in `gradient` than in `gradient_plain`
+    (`influence` with `on: gradient_plain` compares those on both sides); what is true of a step at this moment need not be true of a long training.
 
-    It differs from LESS's script: adapters on all linear layers (as in `train.sft`, not attention
-    alone) of rank 8, one checkpoint, no dropout or clipping in the warm-up, count-sketch instead of
+    By default it differs from LESS's script: adapters on all linear layers (as in `train.sft`, not
+    attention alone) of rank 8, one checkpoint, no dropout or clipping in the warm-up, count-sketch instead of
     a dense projection to 8,192, sums in fp32 over a student of any precision. The scripted student has no adapter: its gradient is that of a
     table of logits by preceding token, without warm-up or Adam, so that both columns are equal.
     Values of one row may differ in their last bits with the rows that it is batched with.
@@ -88,6 +94,8 @@ def gradient(
         width: numbers of a sketch; the columns hold `checkpoints` times as many.
         epsilon: `outside` is Adam with bias correction; `inside` is LESS's code, sqrt(v + 1e-8)
             without correction, which for small gradients is close to plain momentum.
+        scale: `unit`, or `length` for vectors as long as the gradients are.
+        targets: the layers that the adapter sits on: `all-linear`, or those in `attention`.
         max_tokens: rows are cut off here at the right.
         seed: of the sample, the adapter's start and the sketch.
 
@@ -107,6 +115,7 @@ def gradient(
             width=width,
             epsilon=epsilon,
             seed=seed,
+            scale=scale,
             tick=context.tick,
         )
         columns = {"gradient": found.adam, "gradient_plain": found.plain}

@@ -30,7 +30,7 @@ from treadle.errors import ModelError
 from treadle.models.batching import plan
 from treadle.models.likelihood import padded
 from treadle.models.picked import logits_at
-from treadle.models.protocol import Scorable
+from treadle.models.protocol import Scorable, Targets, in_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,8 +48,10 @@ Watch = Callable[[str, torch.Tensor], None]
 """Called during a backward pass with a factor's name and its gradient for each row."""
 
 
-def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Linear]:
-    """Return the layers that get an adapter: all linear ones but the head.
+def linear_layers(
+    model: PreTrainedModel, targets: Targets = "all-linear"
+) -> dict[str, torch.nn.Linear]:
+    """Return the layers that get an adapter: all linear ones but the head, or those in attention.
 
     Raises:
         ModelError: there is none.
@@ -60,6 +62,13 @@ def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Linear]:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and module is not head
     }
+    if found and targets == "attention":
+        found = {name: layer for name, layer in found.items() if in_attention(name)}
+        if not found:
+            raise ModelError(
+                f"{type(model).__name__} has no layer that is called attention. Write "
+                "`targets: all-linear`."
+            )
     if not found:
         raise ModelError(
             f"{type(model).__name__} has no torch.nn.Linear layer, so no adapter fits it and it has "
@@ -68,10 +77,12 @@ def linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Linear]:
     return found
 
 
-def new_factors(model: PreTrainedModel, rank: int, seed: int) -> Factors:
+def new_factors(
+    model: PreTrainedModel, rank: int, seed: int, targets: Targets = "all-linear"
+) -> Factors:
     """Return a fresh adapter: A as in PEFT uniform within 1 / sqrt(inputs), B zero."""
     factors: Factors = {}
-    for name, layer in linear_layers(model).items():
+    for name, layer in linear_layers(model, targets).items():
         reach = 1 / math.sqrt(layer.in_features)
         rng = derived_rng(seed, "adapter", name)
         drawn = rng.uniform(-reach, reach, (rank, layer.in_features)).astype(np.float32)
@@ -86,6 +97,7 @@ def adapted(model: PreTrainedModel, factors: Factors, watch: Watch | None = None
     hooks = [
         layer.register_forward_hook(_adding(name, factors, watch))
         for name, layer in linear_layers(model).items()
+        if f"{name}.A" in factors
     ]
     try:
         yield
@@ -147,6 +159,7 @@ def warm_up(
     learning_rate: float,
     seed: int,
     pad_id: int,
+    targets: Targets = "all-linear",
     budget: int = TOKENS_AT_ONCE,
     tick: Callable[[], None] = lambda: None,
 ) -> bytes:
@@ -160,7 +173,7 @@ def warm_up(
     at the end of each stretch; `steps`, how many steps came before; `rates`, the stretch's mean
     learning rate.
     """
-    factors = {k: v.requires_grad_() for k, v in new_factors(model, lora, seed).items()}
+    factors = {k: v.requires_grad_() for k, v in new_factors(model, lora, seed, targets).items()}
     optimiser = torch.optim.AdamW(
         factors.values(), betas=(BETA1, BETA2), eps=EPSILON, weight_decay=0.0
     )
@@ -216,11 +229,15 @@ def _state(optimiser: torch.optim.Optimizer, factor: torch.Tensor) -> torch.Tens
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An adapter at one moment of its training: weights, Adam's moments, and the share of its vote."""
+    """An adapter at one moment of its training: weights, Adam's moments, and the share of its vote.
+
+    `rate` is the mean learning rate of the stretch before.
+    """
 
     states: Mapping[str, torch.Tensor]
     steps: int
     weight: float
+    rate: float
 
     @property
     def factors(self) -> Factors:
@@ -234,7 +251,10 @@ def read(warm: bytes, device: torch.device) -> list[Checkpoint]:
     weights = rates / rates.sum()
     return [
         Checkpoint(
-            {k: v[c].to(device) for k, v in states.items()}, int(steps[c]), float(weights[c])
+            {k: v[c].to(device) for k, v in states.items()},
+            int(steps[c]),
+            float(weights[c]),
+            float(rates[c]),
         )
         for c in range(len(steps))
     ]

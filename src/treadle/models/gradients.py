@@ -39,7 +39,7 @@ from treadle.models.adapter import (
     weighted_nll,
 )
 from treadle.models.batching import plan, unique
-from treadle.models.protocol import Epsilon, Gradients, Scorable
+from treadle.models.protocol import Epsilon, Gradients, Scale, Scorable
 from treadle.models.sketch import Sketch, sketch
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def gradients(
     epsilon: Epsilon,
     seed: int,
     pad_id: int,
+    scale: Scale = "unit",
     budget: int = TOKENS_AT_ONCE,
     tick: Callable[[], None] = lambda: None,
 ) -> Gradients:
@@ -79,7 +80,12 @@ def gradients(
             sums = _Sums(len(rows), checkpoint, sketches, epsilon)
             row_gradients(model, checkpoint.factors, rows, pad_id, sums.add)
             at = [live[i] for i in part.members]
-            found[:, at, c * width : (c + 1) * width] = _units(sums, checkpoint.weight)
+            part_of = slice(c * width, (c + 1) * width)
+            if scale == "unit":
+                found[:, at, part_of] = _scaled(sums, checkpoint.weight, to_unit=True)
+            else:
+                vote = checkpoint.rate / len(checkpoints)
+                found[:, at, part_of] = _scaled(sums, vote, to_unit=False)
     adam, plain = found[:, places]
     return Gradients(adam, plain)
 
@@ -154,11 +160,14 @@ def _sketched(tensor: torch.Tensor, drawn: Sketch) -> torch.Tensor:
     return signed.view(len(tensor), -1, drawn.width).sum(dim=1)
 
 
-def _units(sums: _Sums, weight: float) -> NDArray[np.float32]:
-    """Return Adam's and the plain sketches, each scaled to length sqrt(weight); NaN if it has none."""
+def _scaled(sums: _Sums, weight: float, *, to_unit: bool) -> NDArray[np.float32]:
+    """Return Adam's and the plain sketches times sqrt(weight), at length 1 before if `to_unit`.
+
+    NaN where there is no length, or no finite one.
+    """
     both = torch.stack([sums.adam, sums.plain])
     norms = both.norm(dim=2, keepdim=True)
     is_good = norms.isfinite() & (norms > 0)
-    scaled = torch.where(is_good, both * (math.sqrt(weight) / norms), torch.nan)
-    units: NDArray[np.float32] = scaled.cpu().numpy()
-    return units
+    factor = math.sqrt(weight) / (norms if to_unit else 1.0)
+    scaled: NDArray[np.float32] = torch.where(is_good, both * factor, torch.nan).cpu().numpy()
+    return scaled

@@ -32,7 +32,15 @@ from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
 from treadle.models import adapter, generation, gradients, likelihood, weights
 from treadle.models.hidden import pooled
-from treadle.models.protocol import Epsilon, Gradients, Reply, Scorable, TokenScores
+from treadle.models.protocol import (
+    Epsilon,
+    Gradients,
+    Reply,
+    Scale,
+    Scorable,
+    Targets,
+    TokenScores,
+)
 from treadle.models.tokenizer import HFTokenizer
 
 if TYPE_CHECKING:
@@ -231,6 +239,7 @@ class LocalStudent:
         checkpoints: int,
         learning_rate: float,
         seed: int,
+        targets: Targets = "all-linear",
         tick: Callable[[], None] = lambda: None,
     ) -> bytes:
         """Train an adapter; return its weights and Adam's state at each checkpoint, as safetensors."""
@@ -242,6 +251,7 @@ class LocalStudent:
             checkpoints=checkpoints,
             learning_rate=learning_rate,
             seed=seed,
+            targets=targets,
             pad_id=self.tokenizer.pad_id,
             tick=tick,
         )
@@ -254,6 +264,7 @@ class LocalStudent:
         width: int,
         epsilon: Epsilon,
         seed: int,
+        scale: Scale = "unit",
         tick: Callable[[], None] = lambda: None,
     ) -> Gradients:
         """Return the sketched gradient of each sequence's mean loss at every checkpoint in `warm`."""
@@ -264,6 +275,7 @@ class LocalStudent:
             width=width,
             epsilon=epsilon,
             seed=seed,
+            scale=scale,
             pad_id=self.tokenizer.pad_id,
             tick=tick,
         )

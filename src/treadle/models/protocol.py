@@ -15,6 +15,15 @@ from treadle.data.template import Tokenizer, Tokens
 
 Epsilon = Literal["outside", "inside"]
 """Where Adam's epsilon stands: sqrt(v) + eps as in Adam, or sqrt(v + eps) as in LESS's code."""
+Scale = Literal["unit", "length"]
+"""How long a gradient is handed over: length 1 at each checkpoint, or as long as it is."""
+Targets = Literal["all-linear", "attention"]
+"""Which layers an adapter sits on: all linear ones but the head, or those in attention blocks."""
+
+
+def in_attention(layer: str) -> bool:
+    """Whether a layer lies in an attention block, by its dotted name (`layers.0.self_attn.q_proj`)."""
+    return any("attn" in part or "attention" in part for part in layer.split(".")[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +157,8 @@ class Gradients:
     """Sketched gradients of sequences, one a row; a row of NaN has none.
 
     `plain` is the gradient itself, `adam` the step that Adam would take for it. An inner product of
-    two rows is the sum over checkpoints of weight · cosine.
+    two rows is the sum over checkpoints of weight · cosine; at the scale `length` it is the mean over
+    checkpoints of learning rate · inner product.
     """
 
     adam: NDArray[np.float32]
@@ -172,6 +182,7 @@ class Differentiable(Protocol):
         checkpoints: int,
         learning_rate: float,
         seed: int,
+        targets: Targets = ...,
         tick: Callable[[], None] = ...,
     ) -> bytes:
         """Train an adapter; return its weights and Adam's state at each checkpoint."""
@@ -185,12 +196,14 @@ class Differentiable(Protocol):
         width: int,
         epsilon: Epsilon,
         seed: int,
+        scale: Scale = ...,
         tick: Callable[[], None] = ...,
     ) -> Gradients:
         """Return the gradient of each sequence's mean loss over its wanted tokens.
 
         It is taken at every checkpoint in `warm`, sketched to `width` numbers and scaled to length
-        sqrt(weight of the checkpoint). Results come in the order of the input.
+        sqrt(weight of the checkpoint); at the scale `length`, multiplied by sqrt(mean learning rate
+        of the checkpoint / checkpoints). Results come in the order of the input.
         """
         ...
 

@@ -33,7 +33,15 @@ from treadle.data.template import Encoding, safe_turns
 from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
 from treadle.models.ngrams import NOTHING, REACH, UNIT, VOCABULARY, Counts, followers, grams
-from treadle.models.protocol import Epsilon, Gradients, Reply, Scorable, TokenScores
+from treadle.models.protocol import (
+    Epsilon,
+    Gradients,
+    Reply,
+    Scale,
+    Scorable,
+    Targets,
+    TokenScores,
+)
 from treadle.models.sketch import sketch
 
 CONTROL = (*(f"<|{role}|>" for role in ROLES), "<|end|>")
@@ -242,6 +250,7 @@ class ScriptedStudent:
         checkpoints: int,
         learning_rate: float,
         seed: int,
+        targets: Targets = "all-linear",
         tick: Callable[[], None] = lambda: None,
     ) -> bytes:
         """Return nothing: counts have no optimiser whose state could be kept."""
@@ -255,6 +264,7 @@ class ScriptedStudent:
         width: int,
         epsilon: Epsilon,
         seed: int,
+        scale: Scale = "unit",
         tick: Callable[[], None] = lambda: None,
     ) -> Gradients:
         """Return sketched gradients, the same as Adam's step and plain: there is no Adam here.
@@ -269,7 +279,7 @@ class ScriptedStudent:
             short = drawn.of(self._gradient(sequence).reshape(1, -1))[0]
             length = np.sqrt((short * short).sum())
             if length > 0:
-                found[i] = short / length
+                found[i] = short / length if scale == "unit" else short
         return Gradients(found, found.copy())
 
     def _gradient(self, sequence: Scorable) -> NDArray[np.float64]:

@@ -128,7 +128,8 @@ def _sums(stages: Sequence[StageCost]) -> tuple[int, float, int, int]:
 
 def _is_control(cost: StageCost) -> bool:
     """Choosing the rows of a control is a price of the proof, not of the selection."""
-    return cost.stage.startswith("select.") and cost.stage != f"select.{TESTED}"
+    head, *arm = cost.stage.split(".")
+    return head == "select" and arm[0] != TESTED and not arm[0].startswith("step-")
 
 
 def _ratio(run: RunFolder, stages: Sequence[StageCost]) -> Safe:

@@ -35,18 +35,22 @@ def influence(
     """Choose the rows whose gradient points most along the target rows' gradients.
 
     A small step on a row changes a target row's loss by minus the learning rate times the product of
-    their gradients. A row's score is the mean over the target rows of a group, and of the groups'
-    means the largest. Variants: `less` takes the cosine, `clues` the product as it is. Without
-    lengths, short replies do not win by their large gradients; with them, `clues` may be decided by
-    a few rows. CLUES' lengths need vectors that still have them: those of the measure `gradient` are
-    scaled to length 1.
+    their gradients. A row's score is made of the means over the target rows of each group. Variants:
+    `less` takes the mean cosine and of the groups the largest; `clues` takes the mean product as it
+    is and adds the groups up. Without lengths, short replies do not win by their large gradients;
+    with them, `clues` may be decided by a few rows. CLUES' lengths need vectors that still have them:
+    write `measure: {gradient: {scale: length}}`, or they are all 1.
+
+    Adam's step is mostly memory, which all rows share, so their scores lie close together: `on:
+    gradient_plain` compares plain gradients with plain ones, as TracIn does for a training by SGD.
 
     A mean hides target rows that pull apart, and the largest over groups lets the easiest group take
     all (`round_robin` on the same vectors takes turns). The gradients are of one moment, and the rows
     chosen are not weighed against each other: near-copies all come.
 
     Args:
-        on: vectors of the pool's rows: for LESS, the step that Adam would take.
+        on: vectors of the pool's rows: `gradient`, the step that Adam would take, as LESS and CLUES
+            do, or `gradient_plain`.
         target_on: vectors of the target rows: the plain gradient.
         variant: `less` or `clues`.
         group: a column of the target rows (say, `subtask`); without it they are all one group.
@@ -61,7 +65,7 @@ def influence(
         rows = rows.sort("id")
         found = directed(rows, on)
         wanted = vector_targets(context.target_rows, target_on, found.grid.shape[1], group=group)
-        values, groups = _scores(found.grid, wanted, keep_lengths=variant == "clues")
+        values, groups = _scores(found.grid, wanted, variant)
         if variant == "clues":
             values *= _lengths(vectors(rows, on)[0][found.positions])
         scores, best = np.full(rows.height, np.nan), np.zeros(rows.height, np.int64)
@@ -80,13 +84,15 @@ def influence(
     return choose
 
 
-def _scores(grid: Grid, wanted: Targets, *, keep_lengths: bool) -> tuple[Floats, NDArray[np.int64]]:
-    """Return each row's largest mean product with the targets of a group, and which group's it is.
+def _scores(
+    grid: Grid, wanted: Targets, variant: Literal["less", "clues"]
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Return each row's score, and the group whose mean product with it is the largest.
 
     A mean of products is the product with the mean: one a group. Rows have length 1; targets keep
-    theirs if `keep_lengths`.
+    theirs for `clues`.
     """
-    targets = wanted.points.astype(np.float64) if keep_lengths else wanted.grid / RADIUS
+    targets = wanted.grid / RADIUS if variant == "less" else wanted.points.astype(np.float64)
     sizes = np.diff(np.append(wanted.starts, len(targets)))
     means_GD = np.add.reduceat(targets, wanted.starts, axis=0, dtype=np.float64) / sizes[:, None]
     lengths = _lengths(means_GD)
@@ -94,7 +100,7 @@ def _scores(grid: Grid, wanted: Targets, *, keep_lengths: bool) -> tuple[Floats,
     for part, block in cosine_blocks(grid, directions(means_GD)):
         products = block * lengths
         best[part] = products.argmax(axis=1)
-        scores[part] = products.max(axis=1)
+        scores[part] = products.max(axis=1) if variant == "less" else products.sum(axis=1)
     return scores, best
 
 

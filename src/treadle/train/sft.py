@@ -25,7 +25,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,7 @@ import polars as pl
 from treadle.context import Context
 from treadle.data.template import Tokenizer
 from treadle.errors import ModelError, RecipeError
-from treadle.models.protocol import Student
+from treadle.models.protocol import Student, Targets, in_attention
 from treadle.op import train
 from treadle.train.compact import compact_trainer
 from treadle.train.folder import save_adapter, save_full
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Train = Callable[[pl.DataFrame, Student, int, Path, Context], dict[str, object]]
-Targets = Literal["all-linear", "attention"]
 
 
 class LocalTokenizer(Tokenizer, Protocol):
@@ -272,9 +271,8 @@ def attention_layers(student: LocalModel) -> list[str]:
 
     found = set()
     for name, module in student.model.named_modules():
-        parts = name.split(".")
-        if isinstance(module, Linear) and any("attn" in p or "attention" in p for p in parts[:-1]):
-            found.add(".".join(parts[-2:]))
+        if isinstance(module, Linear) and in_attention(name):
+            found.add(".".join(name.split(".")[-2:]))
     if not found:
         raise ModelError(
             f"train.sft: {student.name!r} has no layer that is called attention. "

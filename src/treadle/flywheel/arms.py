@@ -83,6 +83,13 @@ def choose(
     return Selection(*(from_parquet(store.get(key)) for key in commit.blobs))
 
 
+def stopped_at(number: int, bound: BoundOp, found: Selection) -> pl.DataFrame:
+    """Return the rows that a step of a selection, counted from 1, did not let through, and why."""
+    name = pl.lit(bound.op.name)
+    reason = pl.format("step_{}_{}: {}", pl.lit(number), name, "reason").alias("reason")
+    return found.left.select("id", reason)
+
+
 def select_rows(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
     """Select (the work of a task)."""
     rows, *target = (from_parquet(blob) for blob in blobs)

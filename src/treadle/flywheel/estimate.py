@@ -169,7 +169,9 @@ def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
     """Tokens that the student reads to measure: all rows, or those that reach the step that asks."""
     asked = [(1.0, set(recipe.measures))] if len(recipe.steps) == 1 else []
     if recipe.compare is not None:
-        asked += [(1.0, set(bound.needs)) for bound in recipe.compare.methods.values()]
+        # Every step's measures are taken of the whole pool: the methods share them.
+        methods = recipe.compare.methods.values()
+        asked += [(1.0, set(bound.needs)) for one in methods for bound in one.selectors]
     else:
         shares = _shares(recipe, rows, tokens)
         needs = [set(step.selector.needs) for step in recipe.steps]

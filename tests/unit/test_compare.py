@@ -196,6 +196,8 @@ def test_a_comparison_goes_on_after_its_budget_ran_out(tmp_path: Path) -> None:
             "Drop its own keep",
         ),
         ("compare: {methods: {a: {by: ifd, keep: 9%}}}", "Drop its own keep"),
+        ("compare: {methods: {a: [ifd, length]}}", "methods: value error, a must be one selector"),
+        ("compare: {methods: {a: 3}}", "methods: value error, a must be one selector"),
         ("compare: {methods: {a: []}}", "unknown selector 'a'"),
         (
             "compare: {methods: {a: [{by: ifd, keep: lots}, {by: length}]}}",

@@ -91,6 +91,15 @@ class CompareSection(_Section):
     length_matched: bool = True
     columns: list[str] = []
 
+    @pydantic.field_validator("methods", mode="before")
+    @classmethod
+    def _describes_methods(cls, value: object) -> object:
+        for name, one in value.items() if isinstance(value, dict) else ():
+            steps = one if isinstance(one, list) else [one or {}]
+            if not all(isinstance(step, dict) for step in steps):
+                raise ValueError(f"{name} must be one selector, as {{by: ifd}}, or a list of such")
+        return value
+
     @pydantic.field_validator("methods")
     @classmethod
     def _has_methods(

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 import treadle
-from treadle.errors import BudgetError, RecipeError
+from treadle.errors import BudgetError, DataError, RecipeError
+from treadle.flywheel.check_recipe import read_recipe
 from treadle.flywheel.compare_table import _correct
 from turns import QUICK, RECIPE, write_turn
 
@@ -189,6 +190,27 @@ def test_a_comparison_goes_on_after_its_budget_ran_out(tmp_path: Path) -> None:
         ("compare: {methods: [k_centre]}", "unknown selector 'k_centre'. Did you mean 'k_center'?"),
         ("compare: {methods: [random]}", "'random' cannot be the name of a method"),
         ("compare: {methods: {a: {by: ifd, drop_abov: 1}}}", "unknown option 'drop_abov'"),
+        ("compare: {methods: {a: [{by: ifd}, {by: length}]}}", "say how much this step keeps"),
+        (
+            "compare: {methods: {a: [{by: ifd, keep: 5}, {by: length, keep: 9%}]}}",
+            "Drop its own keep",
+        ),
+        ("compare: {methods: {a: {by: ifd, keep: 9%}}}", "Drop its own keep"),
+        ("compare: {methods: {a: [ifd, length]}}", "methods: value error, a must be one selector"),
+        ("compare: {methods: {a: 3}}", "methods: value error, a must be one selector"),
+        ("compare: {methods: {a: []}}", "unknown selector 'a'"),
+        (
+            "compare: {methods: {a: [{by: ifd, keep: lots}, {by: length}]}}",
+            "'lots' is not a budget",
+        ),
+        (
+            "compare: {methods: {a: [{by: ifd, of: 1, keep: 5}, {by: length}]}}",
+            "unknown option 'of'",
+        ),
+        (
+            "compare: {methods: {a: [{method: bm25, keep: 9%}, {by: ifd}]}}",
+            "rows like those of a target",
+        ),
         ("compare: {methods: [k_center], keep: [300 rows]}", "is no share"),
         ("compare: {methods: [k_center], train_for: [soon]}", "is not a length of training"),
         ("compare: {methods: [k_center], controls: [random]}", "random is always there"),
@@ -227,3 +249,72 @@ def test_run_takes_a_recipe_with_the_section_and_ignores_it(tmp_path: Path) -> N
     write_turn(tmp_path, QUICK + COMPARE, rows=40)
     found = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)
     assert found.verdict["decision"]
+
+
+STEPS = """\
+compare:
+  methods:
+    filtered: [{by: length, keep: 60%}, {by: ifd}]
+    ifd: {by: ifd}
+    drawn: [{method: random, keep: 50%}, {by: ifd}]
+  keep: [5%, 10%]
+  controls: []
+  length_matched: false
+"""
+
+
+@pytest.fixture(scope="module")
+def stepped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("steps")
+    write_turn(place, QUICK.replace("seeds: 1", "seeds: 2") + STEPS, rows=120)
+    treadle.compare(place / "recipe.yaml", out=place / "runs" / "x", progress=False)
+    return place / "runs" / "x"
+
+
+@pytest.mark.slow
+def test_the_last_step_chooses_from_what_the_filters_let_through(stepped: Path) -> None:
+    chosen = pl.read_parquet(stepped / "selections.parquet")
+    whole = chosen.filter(method="full")["id"]
+    table = json.loads((stepped / "comparison.json").read_text())
+    for keep in ("5%", "10%"):
+        mine = chosen.filter(method="filtered", keep=keep).sort("rank")["id"].to_list()
+        one = cell(table, "filtered", keep, table["cells"][0]["train_for"])
+        assert one["left"]["step_1_top: over_budget"] == len(whole) - round(0.6 * len(whole))
+        # Of the longest 60%, by hand: the recipe's `select` with the same steps and tokens.
+        budget = int(int(keep[:-1]) / 100 * cell(table, "full", "100%", one["train_for"])["tokens"])
+        steps = f"[{{by: length, keep: 60%}}, {{by: ifd, keep: {budget} tokens}}]"
+        recipe = stepped.parent.parent / "recipe.yaml"
+        out = stepped.parent / f"turn-{keep[:-1]}"
+        treadle.run(recipe, out=out, overrides=[f"select={steps}"], progress=False)
+        turned = pl.read_parquet(out / "selection.parquet").filter(
+            pl.col("rank") >= 0, arm="selected"
+        )
+        assert mine == turned.sort("rank")["id"].to_list()
+        assert mine != chosen.filter(method="ifd", keep=keep).sort("rank")["id"].to_list()
+
+
+@pytest.mark.slow
+def test_a_method_with_a_step_that_draws_is_drawn_anew_for_each_seed(stepped: Path) -> None:
+    chosen = pl.read_parquet(stepped / "selections.parquet").filter(method="drawn", keep="10%")
+    one, other = (set(part["id"]) for part in chosen.partition_by("draw"))
+    assert one != other
+
+
+@pytest.mark.slow
+def test_filters_that_leave_less_than_the_budget_are_refused(tmp_path: Path) -> None:
+    write_turn(tmp_path, QUICK + STEPS.replace("60%", "2 rows"), rows=60)
+    out = tmp_path / "runs" / "x"
+    with pytest.raises(DataError, match=r"step 1, top, leaves 2 rows .* 10% of the pool"):
+        treadle.compare(
+            tmp_path / "recipe.yaml", out=out, overrides=["compare.keep=[10%]"], progress=False
+        )
+    assert not any(c["stage"].startswith("train") for c in treadle.Run(out).costs())
+
+
+def test_steps_are_written_out_as_they_are_read(tmp_path: Path) -> None:
+    write_turn(tmp_path, RECIPE + STEPS)
+    first = read_recipe(tmp_path / "recipe.yaml")
+    (tmp_path / "again.yaml").write_text(first.text())
+    again = read_recipe(tmp_path / "again.yaml")
+    assert again.resolved() == first.resolved()
+    assert isinstance(first.resolved()["compare"]["methods"]["filtered"], list)  # type: ignore[index]

@@ -194,6 +194,9 @@ def compare(
         keep: [10%, 30%]              # shares of the pool's tokens
         train_for: [1 epoch, 60 steps]
 
+    A method may be a list of steps, of which the last takes the budget:
+    `filtered: [{by: ifd, keep: 60%}, {diverse: facility_location}]`.
+
     Every arm is trained with `gate.seeds` seeds. The folder gets report.html, comparison.csv and
     comparison.json, every arm's rows and every item's result. Run it again to go on.
 

@@ -121,6 +121,13 @@ class _Question(Exception):  # noqa: N818
         self.ids = list(ids)
 
 
+def stopped_at(number: int, bound: BoundOp, found: Selection) -> pl.DataFrame:
+    """Return the rows that a step of a selection, counted from 1, did not let through, and why."""
+    name = pl.lit(bound.op.name)
+    reason = pl.format("step_{}_{}: {}", pl.lit(number), name, "reason").alias("reason")
+    return found.left.select("id", reason)
+
+
 def select_rows(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
     """Select (the work of a task): from rows, target rows if there are, and answers so far."""
     rows, *others = (from_parquet(blob) for blob in blobs)

@@ -17,7 +17,7 @@ from treadle import op as registry
 from treadle.data.formats.sources import expand
 from treadle.data.selection import Budget
 from treadle.errors import DataError, RecipeError, nearest
-from treadle.flywheel.recipe import Comparison, Recipe, Step, budget_text, resolved_path
+from treadle.flywheel.recipe import Comparison, Method, Recipe, Step, budget_text, resolved_path
 from treadle.flywheel.sections import BudgetSection, CompareSection, DataSection, GateSection
 from treadle.flywheel.yaml_lines import Document, parse, setting
 from treadle.models import EMBEDDERS, STUDENTS
@@ -106,7 +106,8 @@ class _Checker:
         if gate is not None:
             self.controls(gate)
         if data is not None and not data.target:
-            methods = comparison.methods.values() if comparison is not None else ()
+            compared = comparison.methods.values() if comparison is not None else ()
+            methods = [bound for method in compared for bound in method.selectors]
             self.no_target(("select",), [s.selector for s in (*filters, last) if s is not None])
             self.no_target(("compare", "methods"), methods)
         if self.errors:
@@ -210,16 +211,18 @@ class _Checker:
             return [None]
         return [self.step(one, is_last=one is raw[-1]) for one in raw]
 
-    def step(self, raw: Mapping[str, Any], *, is_last: bool) -> Step | None:
+    def step(
+        self, raw: Mapping[str, Any], *, is_last: bool, path: tuple[str, ...] = ("select",)
+    ) -> Step | None:
         method, options = short_form(raw)
-        keep = None
+        keep, told = None, ".".join(path)
         if "keep" not in options and not is_last:
-            self.fail(("select",), f"select.{method}: say how much this step keeps, as keep: 50%.")
+            self.fail(path, f"{told}.{method}: say how much this step keeps, as keep: 50%.")
         try:
-            keep = Budget.parse(options.pop("keep", "30%"))
+            keep = Budget.parse(options.pop("keep", "30%"), where=f"{told}.keep")
         except RecipeError as error:
-            self.fail(("select", "keep"), str(error))
-        bound = self.bind("select", method, options, "select")
+            self.fail((*path, "keep"), str(error))
+        bound = self.bind("select", method, options, *path)
         return None if bound is None or keep is None else Step(bound, keep)
 
     def no_target(self, path: tuple[str, ...], selectors: Iterable[registry.BoundOp]) -> None:
@@ -329,13 +332,31 @@ class _Checker:
             columns=tuple(section.columns),
         )
 
-    def method_of(self, name: str, options: dict[str, Any] | None) -> registry.BoundOp | None:
-        """Bind one method: a selector by its own name, or whatever `select` would make of it."""
+    def method_of(
+        self, name: str, raw: dict[str, Any] | list[dict[str, Any]] | None
+    ) -> Method | None:
+        """Bind one method: a list of steps, of which the last takes the budget, or that one alone."""
+        given = raw if isinstance(raw, list) else [raw or {}]
+        *filters, last = given or [{}]
+        where = ("compare", "methods", name)
+        steps = [self.step(one, is_last=False, path=where) for one in filters]
+        if "keep" in last:
+            self.fail(
+                where,
+                f"compare.methods.{name}: the budgets of compare.keep say how much "
+                f"{'the last step' if filters else 'a method'} keeps. Drop its own keep.",
+            )
+            return None
+        bound = self.selector_of(name, last)
+        known = [step for step in steps if step is not None]
+        return None if bound is None or len(known) < len(steps) else Method(tuple(known), bound)
+
+    def selector_of(self, name: str, options: dict[str, Any]) -> registry.BoundOp | None:
+        """Bind a selector by its own name, or whatever `select` would make of its options."""
         where = ("compare", "methods", name)
         if name in NOT_METHODS or not name.replace("_", "").replace("-", "").isalnum():
             self.fail(where, f"compare.methods: {name!r} cannot be the name of a method.")
             return None
-        options = dict(options or {})
         is_selector = any(op.name == name for op in registry.ops("select"))
         if is_selector and "method" not in options:
             options = {"method": name, **options}

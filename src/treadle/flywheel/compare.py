@@ -5,6 +5,11 @@
       keep: [5%, 10%, 30%]                # shares of the pool's tokens
       train_for: [1 epoch, 60 steps]      # both regimes: equal epochs, and equal steps
 
+A method may be a list of steps, `superfilter: [{by: ifd, keep: 50%}, {diverse: facility_location}]`: each
+chooses from what the one before it let through, and the last one takes the budget. What any step
+needs is measured once, of the whole pool: methods share it, and what a method chooses does not
+depend on which others stand beside it, as it would if pool statistics were those of a step's rows.
+
 A budget is a share of the pool's tokens, so all arms of one budget cost alike and one random draw a
 seed is the token-matched control of every method. `NAME~length` is a random draw with the histogram
 of reply lengths of method NAME: what a method wins over it is not length. Every arm is trained with
@@ -29,10 +34,10 @@ from treadle.data.pool import Pool
 from treadle.data.selection import Budget, Selection
 from treadle.data.verdict import RESULT_SCHEMA
 from treadle.errors import DataError
-from treadle.flywheel.arms import Arm, Trained, choose, train_arms
+from treadle.flywheel.arms import Arm, Teach, Trained, choose, stopped_at, train_arms
 from treadle.flywheel.compare_table import Cell, tabulate
 from treadle.flywheel.features import user_columns
-from treadle.flywheel.recipe import Comparison
+from treadle.flywheel.recipe import Comparison, Method
 from treadle.flywheel.round import Measured, Round, everything
 
 RANDOM, FULL, BEFORE, LIKE = "random", "full", "before", "~length"
@@ -56,8 +61,9 @@ class Contest:
         user_columns(inputs.pool, self.plan.columns)
         one.lint(inputs.pool)
         _, clean = one.audit(inputs)
-        selectors = [*self.plan.methods.values(), *self.plan.controls.values()]
-        measured = one.measure(inputs, clean, [registry.get("select", RANDOM).bind(), *selectors])
+        methods = {**self.controls, **self.plan.methods}.values()
+        selectors = [bound for method in methods for bound in method.selectors]
+        measured = one.measure(inputs, clean, selectors)
         cells = [*self.choose(clean, measured), *self.whole(measured)]
         one.observer.stage("train")
         trained = {cell.name: self.train(cell, clean, measured) for cell in cells}
@@ -86,6 +92,12 @@ class Contest:
             sizes = ", ".join(f"{name} {len(s[0].ids):,}" for name, s in found.items())
             self.round.observer.note(f"{keep}: {sizes} rows")
 
+    @property
+    def controls(self) -> dict[str, Method]:
+        """Random rows, and the controls that the recipe names."""
+        draw = registry.get("select", RANDOM).bind()
+        return {n: Method((), bound) for n, bound in {RANDOM: draw, **self.plan.controls}.items()}
+
     def role(self, method: str) -> str:
         return "method" if method in self.plan.methods else "control"
 
@@ -94,13 +106,14 @@ class Contest:
     ) -> dict[str, tuple[Selection, ...]]:
         """Return the selections of one budget: one, or one a seed where they are drawn."""
         seeds, context = range(self.round.recipe.gate.seeds), measured.context
-        draw, teach = registry.get("select", RANDOM).bind(), self.round.school(clean).teach
+        teach = self.round.school(clean).teach
         found: dict[str, tuple[Selection, ...]] = {}
-        for name, bound in {RANDOM: draw, **self.plan.controls, **self.plan.methods}.items():
-            contexts = [reseeded(context, seed) for seed in seeds] if bound.draws else [context]
-            stage = f"{name} {keep}"
+        for name, method in {**self.controls, **self.plan.methods}.items():
+            draws = any(bound.draws for bound in method.selectors)
+            contexts = [reseeded(context, seed) for seed in seeds] if draws else [context]
             found[name] = tuple(
-                choose(stage, bound, measured.rows, budget, seen, teach) for seen in contexts
+                in_steps(name, keep, method, measured.rows, budget, seen, teach)
+                for seen in contexts
             )
             if not all(one.ids for one in found[name]):
                 raise DataError(
@@ -148,6 +161,37 @@ class Contest:
             if cell.train_for == cells[0].train_for
         ]  # fmt: skip
         folder.write_frame("selections.parquet", pl.concat(chosen))
+
+
+def in_steps(
+    name: str,
+    keep: str,
+    method: Method,
+    rows: pl.DataFrame,
+    budget: Budget,
+    context: Context,
+    teach: Teach,
+) -> Selection:
+    """Let each step choose from what the one before it let through; the last takes the budget.
+
+    Raises:
+        DataError: the filters leave fewer tokens than the budget, so arms would not cost alike.
+    """
+    left = []
+    for number, step in enumerate(method.filters, 1):
+        # The same for every budget, so a second budget finds the work done.
+        found = choose(f"{name} step-{number}", step.selector, rows, step.keep, context, teach)
+        left.append(stopped_at(number, step.selector, found))
+        rows = rows.filter(pl.col("id").is_in(found.ids))
+        tokens = int(rows["length_total"].sum())
+        if tokens < budget.amount:
+            raise DataError(
+                f"compare.methods.{name}: step {number}, {step.selector.op.name}, leaves "
+                f"{rows.height:,} rows of {tokens:,} tokens, but {keep} of the pool's tokens are "
+                f"{budget.amount:,.0f}. Let that step keep more, or take {keep} out of compare.keep."
+            )
+    last = choose(f"{name} {keep}", method.selector, rows, budget, context, teach)
+    return Selection(last.chosen, pl.concat([*left, last.left]))
 
 
 def reseeded(context: Context, seed: int) -> Context:

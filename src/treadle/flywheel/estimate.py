@@ -7,7 +7,7 @@ the interval is a factor either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from treadle.flywheel.arms import passes
 from treadle.flywheel.features import plan
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.machine import Machine, free_bytes, this_machine
-from treadle.flywheel.recipe import Recipe
+from treadle.flywheel.recipe import Method, Recipe, Step
 from treadle.op import BoundOp
 
 CHARACTERS_A_TOKEN = 4.0
@@ -116,7 +116,11 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
 
 def _turned(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
     """How many trainings a round has, and how many tokens they read."""
-    share, gate, options = _shares(recipe, rows, tokens)[-1], recipe.gate, recipe.trainer.options
+    share, gate, options = (
+        _shares(recipe.steps, rows, tokens)[-1],
+        recipe.gate,
+        recipe.trainer.options,
+    )
     arms = gate.seeds * (1 + len(gate.controls))
     arm = tokens * share * _epochs(options, round(rows * share))
     full = tokens * _epochs(options, rows) if gate.reference else 0.0
@@ -166,11 +170,16 @@ def _choices(recipe: Recipe, rows: int, tokens: float) -> Iterator[tuple[BoundOp
     """Yield each run of a selector that trains: the share of the pool that it sees, and keeps."""
     contest = recipe.compare
     if contest is not None:
-        for bound in (*contest.methods.values(), *contest.controls.values()):
+        controls = [Method((), bound) for bound in contest.controls.values()]
+        for method in (*contest.methods.values(), *controls):
+            shares = _shares(method.filters, rows, tokens)
+            runs = recipe.gate.seeds if any(one.draws for one in method.selectors) else 1
+            for step, before, kept in zip(method.filters, shares, shares[1:], strict=False):
+                yield from [(step.selector, before, kept)] * runs
             for share in contest.keep.values():
-                yield from [(bound, 1.0, share)] * (recipe.gate.seeds if bound.draws else 1)
+                yield from [(method.selector, shares[-1], share)] * runs
         return
-    shares = _shares(recipe, rows, tokens)
+    shares = _shares(recipe.steps, rows, tokens)
     for step, before, kept in zip(recipe.steps, shares, shares[1:], strict=False):
         yield step.selector, before, kept
     for name in recipe.gate.controls:
@@ -200,10 +209,10 @@ def parameters_of(student: str) -> int | None:
     return None
 
 
-def _shares(recipe: Recipe, rows: int, tokens: float) -> list[float]:
-    """The share of the pool that is there before each step of the selection, and after the last."""
+def _shares(steps: Sequence[Step], rows: int, tokens: float) -> list[float]:
+    """The share of the pool that is there before each step of a selection, and after the last."""
     found = [1.0]
-    for step in recipe.steps:
+    for step in steps:
         keep = step.keep
         if keep.unit == "share":
             found.append(found[-1] * keep.amount)
@@ -217,9 +226,11 @@ def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
     """Tokens that the student reads to measure: all rows, or those that reach the step that asks."""
     asked = [(1.0, set(recipe.measures))] if len(recipe.steps) == 1 else []
     if recipe.compare is not None:
-        asked += [(1.0, set(bound.needs)) for bound in recipe.compare.methods.values()]
+        # Every step's measures are taken of the whole pool: the methods share them.
+        methods = recipe.compare.methods.values()
+        asked += [(1.0, set(bound.needs)) for one in methods for bound in one.selectors]
     else:
-        shares = _shares(recipe, rows, tokens)
+        shares = _shares(recipe.steps, rows, tokens)
         needs = [set(step.selector.needs) for step in recipe.steps]
         asked += list(zip(shares, needs, strict=False))
     read: dict[str, float] = {}

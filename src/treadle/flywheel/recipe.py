@@ -26,32 +26,6 @@ from treadle.data.selection import Budget
 from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What to compare: methods and controls, shares of the pool's tokens, lengths of training."""
-
-    methods: Mapping[str, registry.BoundOp]
-    controls: Mapping[str, registry.BoundOp]
-    keep: Mapping[str, float]
-    trainers: Mapping[str, registry.BoundOp]
-    length_matched: bool
-    columns: tuple[str, ...]
-
-    def resolved(self) -> dict[str, object]:
-        """Return it as plain data."""
-        return {
-            "methods": {
-                name: {"method": bound.op.name, **_plain(bound)}
-                for name, bound in self.methods.items()
-            },
-            "controls": list(self.controls),
-            "keep": list(self.keep),
-            "train_for": list(self.trainers),
-            "length_matched": self.length_matched,
-            "columns": list(self.columns),
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step of a selection: a selector, and how much of what it is given it lets through."""
@@ -63,6 +37,47 @@ class Step:
         """Return it as plain data."""
         name = self.selector.op.name
         return {"method": name, **_plain(self.selector), "keep": budget_text(self.keep)}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of a comparison: a selector that takes the budget, behind any filters."""
+
+    filters: tuple[Step, ...]
+    selector: registry.BoundOp
+
+    @property
+    def selectors(self) -> tuple[registry.BoundOp, ...]:
+        """The selectors of all steps."""
+        return (*(step.selector for step in self.filters), self.selector)
+
+    def resolved(self) -> object:
+        """Return it as plain data: one mapping, or a list of steps."""
+        last = {"method": self.selector.op.name, **_plain(self.selector)}
+        return [*(step.resolved() for step in self.filters), last] if self.filters else last
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare: methods and controls, shares of the pool's tokens, lengths of training."""
+
+    methods: Mapping[str, Method]
+    controls: Mapping[str, registry.BoundOp]
+    keep: Mapping[str, float]
+    trainers: Mapping[str, registry.BoundOp]
+    length_matched: bool
+    columns: tuple[str, ...]
+
+    def resolved(self) -> dict[str, object]:
+        """Return it as plain data."""
+        return {
+            "methods": {name: method.resolved() for name, method in self.methods.items()},
+            "controls": list(self.controls),
+            "keep": list(self.keep),
+            "train_for": list(self.trainers),
+            "length_matched": self.length_matched,
+            "columns": list(self.columns),
+        }
 
 
 @dataclass(frozen=True)

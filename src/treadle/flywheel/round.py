@@ -25,7 +25,7 @@ from treadle.data.verdict import RESULT_SCHEMA, Verdict
 from treadle.errors import DataError, RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
-from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, train_arms
+from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, stopped_at, train_arms
 from treadle.flywheel.artefacts import Artefacts
 from treadle.flywheel.dropped import shift_of
 from treadle.flywheel.estimate import estimate, parameters_of
@@ -212,8 +212,7 @@ class Round:
         for number, (step, after) in enumerate(zip(filters, self.recipe.steps[1:], strict=True), 1):
             name = step.selector.op.name
             found = self.chosen(f"step-{number}", step, clean, seen)
-            reason = pl.format("step_{}_{}: {}", pl.lit(number), pl.lit(name), "reason")
-            left.append(found.left.select("id", reason.alias("reason")))
+            left.append(stopped_at(number, step.selector, found))
             self.observer.note(f"step {number}, {name}: {len(found.ids):,} rows go on")
             seen = self.measure(inputs, clean.keep(found.ids), [after.selector])
             measured = measured.with_more(seen)

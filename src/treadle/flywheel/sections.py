@@ -77,24 +77,34 @@ class GateSection(_Section):
 class CompareSection(_Section):
     """What `treadle compare` compares. Everything else is the recipe's own.
 
-    `methods` names selections as `select` would describe them. `keep` holds shares of the pool's
+    `methods` names selections as `select` would describe them: one selector, or a list of steps of
+    which the last takes the budget. `keep` holds shares of the pool's
     tokens, so that all arms of one budget cost alike. `train_for` holds lengths of training such as
     `1 epoch` (a small choice takes fewer steps) or `60 steps` (it is seen more often); without it
     the recipe's `train` says how long.
     """
 
-    methods: dict[str, dict[str, Any] | None] | list[str]
+    methods: dict[str, dict[str, Any] | list[dict[str, Any]] | None] | list[str]
     keep: list[str | float] = ["10%", "30%"]
     train_for: list[str] = []
     controls: list[str] = ["longest"]
     length_matched: bool = True
     columns: list[str] = []
 
+    @pydantic.field_validator("methods", mode="before")
+    @classmethod
+    def _describes_methods(cls, value: object) -> object:
+        for name, one in value.items() if isinstance(value, dict) else ():
+            steps = one if isinstance(one, list) else [one or {}]
+            if not all(isinstance(step, dict) for step in steps):
+                raise ValueError(f"{name} must be one selector, as {{by: ifd}}, or a list of such")
+        return value
+
     @pydantic.field_validator("methods")
     @classmethod
     def _has_methods(
-        cls, value: dict[str, dict[str, Any] | None] | list[str]
-    ) -> dict[str, dict[str, Any] | None] | list[str]:
+        cls, value: dict[str, dict[str, Any] | list[dict[str, Any]] | None] | list[str]
+    ) -> dict[str, dict[str, Any] | list[dict[str, Any]] | None] | list[str]:
         if not value:
             raise ValueError("name at least one, such as {ifd: {by: ifd}}")
         return value

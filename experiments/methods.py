@@ -161,15 +161,15 @@ def with_columns(pool: Pool, frame: pl.DataFrame) -> Pool:
 
 
 def selections(
-    pool: Pool, method: Method, keep: int, *, target: Pool | None = None, progress: bool = False
+    pool: Pool, method: Method, keep: int, *, target: Pool | None = None, only_first: bool = False
 ) -> list[Selection]:
-    """Select `keep` rows, once or, where chance plays a part, once a seed."""
+    """Select `keep` rows, once or, where chance plays a part, once a seed (or for the first only)."""
     return [
         select_rows(
             pool, keep=f"{keep} rows", method=method.selector, seed=seed, target=target,
-            progress=progress, **method.options,
+            **method.options,
         )
-        for seed in (SEEDS if method.draws else SEEDS[:1])
+        for seed in SEEDS[: len(SEEDS) if method.draws and not only_first else 1]
     ]  # fmt: skip
 
 

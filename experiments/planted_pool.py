@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+
 from concordance import Flags, Ints, auc_by_chance, auc_interval, length_bins, overlap, share
 from methods import METHODS, SCORES, Method, Score, scores_of, selections, with_columns, words_of
 from planting import CLEAN, COPIES, COPY, LEAK, LEAKS, SHUFFLED, Planted, ordered, plant
 from tables import Cell, Tables
-
 from treadle import Row, audit_rows, load
 from treadle.data.randomness import derived_rng
 from treadle.data.row import column

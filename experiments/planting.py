@@ -1,7 +1,7 @@
 """Plant defects and hidden tasks in a pool of real rows, each one declared.
 
     shuffled        the reply of another row of the same source
-    near_duplicate  a copy of a clean row: one word, 5% or 15% of its words changed
+    near_duplicate  a copy of a clean row: one word, 5% or 15% of the words of its reply changed
     contaminated    an evaluation item: as it is, respaced, in other case, in a longer text, edited
     hidden          rows of a task that the pool is searched for
 
@@ -66,6 +66,45 @@ def ordered(rows: Sequence[Row], *names: object) -> list[Row]:
     return [rows[i] for i in draw([row.id for row in rows], key)]
 
 
+@dataclass
+class _Bed:
+    """The pool while things are being planted; by row id, but for `rows`."""
+
+    seed: int
+    vocabulary: Sequence[str]
+    rows: dict[str, Row] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    ways: dict[str, str] = field(default_factory=dict)
+    copies: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def add(self, row: Row, kind: str, source: str, way: str = "") -> None:
+        self.rows[row.id], self.kinds[row.id], self.sources[row.id] = row, kind, source
+        if way:
+            self.ways[row.id] = way
+
+    def shuffle(self, rows: Sequence[Row], source: str) -> None:
+        """Hand each reply on to the next row; one that gets an equal reply is left out."""
+        for row, other in zip(rows, [*rows[1:], *rows[:1]], strict=True):
+            if other.reply != row.reply:
+                self.add(pair(asked(row), other.reply), SHUFFLED, source)
+
+    def repeat(self, rows: Sequence[Row], count: int) -> None:
+        """Add near copies of the first rows that are long enough."""
+        for row in rows:
+            way = COPIES[len(self.copies) % len(COPIES)]
+            copy = _copy(row, way, self.vocabulary, self.seed)
+            if copy is not None and len(self.copies) < count:
+                self.add(copy, COPY, self.sources[row.id], way)
+                self.copies[copy.id] = row.id
+
+    def leak(self, items: Sequence[Row], source: Mapping[str, str]) -> None:
+        """Add rows that hold these evaluation items, each in the next way."""
+        for n, row in enumerate(items):
+            way = LEAKS[n % len(LEAKS)]
+            self.add(_leak(row, way, n, self.vocabulary, self.seed), LEAK, source[row.id], way)
+
+
 def plant(
     base: Mapping[str, Sequence[Row]],
     hidden: Mapping[str, Sequence[Row]],
@@ -86,58 +125,41 @@ def plant(
         base: real rows by source.
         hidden: rows by task; none of them should be in `base`.
         homes: in which source each task hides; by default in the first.
+        items: rows of the evaluation set, which are taken from the base.
+        targets: rows of each task that are kept apart.
 
     Raises:
         ValueError: there are too few rows.
     """
     origin = {row.id: name for name, group in base.items() for row in group}
     mixed = ordered([row for group in base.values() for row in group], seed, "base")
-    count = {
-        SHUFFLED: round(shuffled * rows),
-        COPY: round(copies * rows),
-        LEAK: round(leaks * rows),
-        **{name: round(task * rows) for name in hidden},
-    }
-    clean_rows = rows - sum(count.values())
-    if len(mixed) < items + count[SHUFFLED] + clean_rows or count[LEAK] > items:
+    spoilt, repeated, leaked, each = (
+        round(part * rows) for part in (shuffled, copies, leaks, task)
+    )
+    clean = rows - spoilt - repeated - leaked - each * len(hidden)
+    if clean < repeated or len(mixed) < items + spoilt + clean or leaked > items:
         raise ValueError(f"{len(mixed)} rows are too few for a pool of {rows} with {items} items.")
     heldout, mixed = mixed[:items], mixed[items:]
-    spoilt, clean = mixed[: count[SHUFFLED]], mixed[count[SHUFFLED] :][:clean_rows]
-    made: dict[str, tuple[Row, str, str]] = {row.id: (row, CLEAN, "") for row in clean}
-    sources = {row.id: origin[row.id] for row in clean}
+    words = sorted({word for row in mixed for word in re.findall(r"[a-z]{3,}", row.text)})
+    bed = _Bed(seed, words)
+    for row in mixed[spoilt : spoilt + clean]:
+        bed.add(row, CLEAN, origin[row.id])
     for name in base:
-        group = [row for row in spoilt if origin[row.id] == name]
-        for row, other in zip(group, [*group[1:], *group[:1]], strict=True):
-            if other.reply == row.reply:  # it would not be wrong
-                continue
-            wrong = pair(asked(row), other.reply)
-            made[wrong.id], sources[wrong.id] = (wrong, SHUFFLED, ""), name
-    vocabulary = sorted({word for row in mixed for word in re.findall(r"[a-z]{3,}", row.text)})
-    repeats: dict[str, str] = {}
-    for row in ordered(clean, seed, "copies"):
-        way = COPIES[len(repeats) % len(COPIES)]
-        copy = _copy(row, way, vocabulary, seed) if len(repeats) < count[COPY] else None
-        if copy is not None:
-            made[copy.id], sources[copy.id] = (copy, COPY, way), origin[row.id]
-            repeats[copy.id] = row.id
-    for n, row in enumerate(ordered(heldout, seed, "leaks")[: count[LEAK]]):
-        way = LEAKS[n % len(LEAKS)]
-        leak = _leak(row, way, n, vocabulary, seed)
-        made[leak.id], sources[leak.id] = (leak, LEAK, way), origin[row.id]
-    wanted = {}
-    for name, found in hidden.items():
-        drawn = ordered(found, seed, "hidden", name)
-        wanted[name] = Pool.of(drawn[:targets])
-        for row in drawn[targets:][: count[name]]:
-            made[row.id], sources[row.id] = (row, name, ""), homes.get(name, next(iter(base)))
+        bed.shuffle([row for row in mixed[:spoilt] if origin[row.id] == name], name)
+    bed.repeat(ordered(mixed[spoilt : spoilt + clean], seed, "copies"), repeated)
+    bed.leak(ordered(heldout, seed, "leaks")[:leaked], origin)
+    drawn = {name: ordered(found, seed, "hidden", name) for name, found in hidden.items()}
+    for name, found in drawn.items():
+        for row in found[targets : targets + each]:
+            bed.add(row, name, homes.get(name, next(iter(base))))
     return Planted(
-        pool=Pool.of(row for row, _, _ in made.values()),
-        kinds={key: kind for key, (_, kind, _) in made.items()},
-        ways={key: way for key, (_, _, way) in made.items() if way},
-        copies=repeats,
-        sources=sources,
+        pool=Pool.of(bed.rows.values()),
+        kinds=bed.kinds,
+        ways=bed.ways,
+        copies=bed.copies,
+        sources=bed.sources,
         items=Pool.of(heldout),
-        targets=wanted,
+        targets={name: Pool.of(found[:targets]) for name, found in drawn.items()},
     )
 
 

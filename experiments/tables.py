@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ class Tables:
         self._tables[title] = [dict(row) for row in rows]
         self._notes[title] = note
         self.folder.mkdir(parents=True, exist_ok=True)
+        print(f"{time.strftime('%H:%M:%S')} {title}: {len(rows)} lines", flush=True)
         found = {
             title: [{name: plain(cell) for name, cell in row.items()} for row in rows]
             for title, rows in self._tables.items()

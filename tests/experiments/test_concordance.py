@@ -178,6 +178,16 @@ def test_a_choice_by_length_has_lift_and_none_at_equal_lengths() -> None:
     assert found.matched_p > 0.02
 
 
+def test_chance_at_equal_lengths_is_counted_bin_by_bin() -> None:
+    chosen = np.array([True, True, False, True, False, False, False])
+    marked = np.array([True, False, True, False, False, False, True])
+    bins = np.array([0, 0, 0, 1, 1, 1, 1])
+    found = overlap(chosen, marked, bins, np.random.default_rng(0))
+    assert found.matched.value == pytest.approx(2 * 2 / 3 + 1 * 1 / 4)
+    assert found.expected == pytest.approx(3 * 3 / 7)
+    assert (found.matched.low, found.matched.high) == (1, 3)  # two of two marked in three: 1 or 2
+
+
 def test_empty_choices_have_no_lift() -> None:
     none = np.zeros(4, bool)
     found = overlap(

@@ -93,6 +93,14 @@ def test_the_order_of_the_rows_changes_nothing_and_the_seed_does(whole: Planted)
     assert planted(seed=1).pool.ids != whole.pool.ids
 
 
+def test_a_reply_that_is_right_for_the_next_row_too_is_not_called_shuffled() -> None:
+    yes = [pair(asked(row), "Yes." if i % 2 else row.reply) for i, row in enumerate(BASE["one"])]
+    found = plant({"one": yes, "other": BASE["other"]}, HIDDEN, homes={}, rows=200, items=60)
+    right = {row.id for row in yes}
+    assert 0 < len(found.ids(SHUFFLED)) < 20
+    assert not right & set(found.ids(SHUFFLED))
+
+
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         plant({"one": BASE["one"][:100]}, HIDDEN, homes={}, rows=200)

@@ -39,7 +39,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell src tests docs benchmarks examples README.md CONTRIBUTING.md SECURITY.md
+	$(BIN)/codespell src tests docs benchmarks examples experiments README.md CONTRIBUTING.md SECURITY.md
 	$(BIN)/python docs/generate.py --check
 
 bench: setup

@@ -1,7 +1,7 @@
 """Every measure and selector that the experiments compare, and how they are called.
 
 A score is a measure with its options; a method is a selector with its options. What is left out says
-why (`LEFT_OUT`), and a test holds these lists against treadle's registry.
+why (`LEFT_OUT`, `METHODS_LEFT_OUT`), and a test holds these lists against treadle's registry.
 """
 
 from __future__ import annotations
@@ -135,6 +135,14 @@ LEFT_OUT = {
     "token_logprobs": "lists: read by nll, perplexity, token_entropy, ifd and s_ifd",
 }
 """Measures that are no single number a row."""
+
+METHODS_LEFT_OUT = {
+    "mods": "trains a student on the way: a minute and more a budget",
+    "p3": "trains students on the way",
+    "diversify_and_conquer": "trains students on the way",
+    "active_prune": "has every row judged (self_rating), which the pools here are too large for",
+}
+"""Selectors that cost more than the rest together."""
 
 
 def scores_of(pool: Pool, scores: Sequence[Score], *, progress: bool) -> pl.DataFrame:

@@ -116,7 +116,7 @@ def main() -> None:
     counts: list[dict[str, Cell]] = []
     listed: list[dict[str, Cell]] = []
     for name, most in CLEAN.items():
-        rows = ordered({**base, **hidden}[name], 1, "clean")[:most]
+        rows = ordered({**base, **hidden}[name], 1, "x")[:most]
         found = flagged_in(name, rows)
         counts, listed = counts + found[0], listed + found[1]
         tables.put("Clean pools", counts)

@@ -10,21 +10,28 @@ stopped goes on there. Tables are in `OUT/tables.md` and `OUT/results.json` afte
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from concordance import Flags, Ints, auc_by_chance, auc_interval, length_bins, overlap, share
+from edited import edited_pool
 from methods import METHODS, SCORES, Method, Score, scores_of, selections, with_columns, words_of
 from planting import CLEAN, COPIES, COPY, LEAK, LEAKS, SHUFFLED, Planted, ordered, plant
 from tables import Cell, Tables
 from treadle import Row, audit_rows, load
+from treadle.data.pool import Pool
 from treadle.data.randomness import derived_rng
 from treadle.data.row import column
 
 TASKS = ("gsm8k", "dolly classification")
+AUDITED: dict[str, dict[str, object]] = {
+    "exact_duplicates": {}, "contamination": {}, "near_duplicates": {}, "semantic_duplicates": {},
+    "paraphrase_contamination": {},
+}  # fmt: skip
+EDITED = "Copies and leaks by share of words changed"
 QUALITY = "Shuffled replies: what scores tell"
 KEPT = "Shuffled replies: what selections keep"
 COPIED = "Near duplicates: what selections keep"
@@ -74,13 +81,12 @@ class Experiment:
 
     def audits(self) -> None:
         """Show what each audit flags of each kind of row (`profile` finds nothing by design)."""
-        found = audit_rows(self.pool, against={"items": self.planted.items}, progress=self.progress)
-        findings = {name: one.rows for name, one in found.items() if name != "profile"}
+        findings = self._audited(self.pool)
         table: list[dict[str, Cell]] = []
         for kind, ids in self._planted():
             row: dict[str, Cell] = {"planted": kind, "rows": len(ids)}
             for name, rows in findings.items():
-                row[name] = share(len(self._hits(ids, rows)), len(ids))
+                row[name] = share(len(hits(ids, rows, self.planted.copies)), len(ids))
             table.append(row)
         clean = [key for key, kind in self.planted.kinds.items() if kind not in (COPY, LEAK)]
         last: dict[str, Cell] = {
@@ -104,6 +110,32 @@ class Experiment:
         )  # fmt: skip
         self.tables.put("Flags on rows that are neither copy nor leak", strange)
 
+    def edited(self) -> None:
+        """Show what audits find of copies and leaks by the share of their words that was changed."""
+        made = edited_pool(self.planted, self.seed)
+        findings = self._audited(made.pool)
+        table: list[dict[str, Cell]] = []
+        for (kind, way), ids in made.groups.items():
+            row: dict[str, Cell] = {"planted": f"{kind}, {way}", "rows": len(ids)}
+            for name, rows in findings.items():
+                row[name] = share(len(hits(ids, rows, made.copies)), len(ids))
+            table.append(row)
+        self.tables.put(
+            EDITED, table,
+            "A pool of the clean rows with copies of some of them and with evaluation items, in which "
+            "so many words were replaced by words of other rows: in copies those of the reply, in leaks "
+            "those of prompt and reply. Shares flagged, with 95% Wilson intervals.",
+        )  # fmt: skip
+
+    def _audited(self, pool: Pool) -> dict[str, pl.DataFrame]:
+        """The findings of each audit, and the suspicions of those that have any."""
+        found = audit_rows(
+            pool, against={"items": self.planted.items}, ops=AUDITED, progress=self.progress
+        )
+        rows = {name: one.rows for name, one in found.items()}
+        doubts = {f"{n}, suspected": f.suspicions for n, f in found.items() if f.suspicions.height}
+        return {**rows, **doubts}
+
     def _planted(self) -> list[tuple[str, list[str]]]:
         planted = self.planted
         made = [(kind, way) for kind, ways in ((COPY, COPIES), (LEAK, LEAKS)) for way in ways]
@@ -112,11 +144,6 @@ class Experiment:
             for kind, way in made
         ]
         return [*groups, (SHUFFLED, planted.ids(SHUFFLED))]
-
-    def _hits(self, ids: Sequence[str], rows: pl.DataFrame) -> list[str]:
-        pairs = dict(zip(rows["id"], rows["other"], strict=True))
-        repeats = self.planted.copies
-        return [key for key in ids if key in pairs or pairs.get(repeats.get(key, "")) == key]
 
     def _is_false(self, finding: dict[str, object]) -> bool:
         """Whether a flag names neither a planted row nor the row that a copy repeats."""
@@ -265,6 +292,12 @@ class Experiment:
         return frame
 
 
+def hits(ids: Sequence[str], rows: pl.DataFrame, copies: Mapping[str, str]) -> list[str]:
+    """Which rows are flagged, or are what the flag of the row that they repeat names."""
+    pairs = dict(zip(rows["id"], rows["other"], strict=True))
+    return [key for key in ids if key in pairs or pairs.get(copies.get(key, "")) == key]
+
+
 def report_kinds(planted: Planted) -> list[dict[str, Cell]]:
     kinds = list(planted.kinds.values())
     return [{"kind": kind, "rows": kinds.count(kind)} for kind in dict.fromkeys(sorted(kinds))]
@@ -280,7 +313,13 @@ def main() -> None:
     parser.add_argument(
         "--costly", type=int, default=150, help="rows a kind for costly scores (150)"
     )
-    parser.add_argument("--skip", nargs="*", default=[], choices=["student", "gradient", "costly"])
+    parser.add_argument(
+        "--skip",
+        nargs="*",
+        default=[],
+        choices=["student", "gradient", "costly", "scores"],
+        help="scores: nothing but the audits",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/planted_pool"))
     given = parser.parse_args()
@@ -297,6 +336,9 @@ def main() -> None:
 def run(experiment: Experiment, skip: Sequence[str], costly: int) -> None:
     """Cheap steps first; each one's tables are there before the next begins."""
     experiment.audits()
+    experiment.edited()
+    if "scores" in skip:
+        return
     is_late = {"student": "hidden_state", "gradient": "gradient"}
     with_student = "student" not in skip
     experiment.measure(

@@ -28,7 +28,8 @@ class Context:
 
     `tick` is to be called at least once a batch or training step: it raises BudgetError when the
     wall-time budget has run out. `sealed` is the published index of the evaluation sets (hashes and
-    n-grams, never items). `target` holds rows of the capability that the user cares about, with the
+    n-grams, never items). `features` holds what an audit wanted to know of the rows, by `id`, and
+    `items` what it wanted to know of the evaluation items, by `set` and number (`item`). `target` holds rows of the capability that the user cares about, with the
     features that a selector asked for; `fitted` what a measure's `fit` found in the whole pool;
     `learn` is how a selector asks a student that was trained on the way (`after_training`).
     """
@@ -37,6 +38,8 @@ class Context:
     models: Mapping[str, Any] = field(default_factory=dict)
     engine: Engine | None = None
     sealed: SealedIndex | None = None
+    features: pl.DataFrame | None = None
+    items: pl.DataFrame | None = None
     target: pl.DataFrame | None = None
     fitted: bytes | None = None
     learn: Learn | None = None
@@ -51,6 +54,20 @@ class Context:
         if role not in self.models:
             raise ModelError(f"this step needs a model as {role}, and none is configured.")
         return self.models[role]
+
+    @property
+    def features_of_rows(self) -> pl.DataFrame:
+        """The features that an audit declares.
+
+        Raises:
+            RecipeError: nobody measured them.
+        """
+        if self.features is None:
+            raise RecipeError(
+                "this audit reads features of the rows, and none were measured. Use it in a recipe, "
+                "with `treadle audit --also` or with `treadle.audit_rows`."
+            )
+        return self.features
 
     @property
     def target_rows(self) -> pl.DataFrame:
@@ -91,7 +108,10 @@ class Context:
         The rest is not part of a task's id; who wants it puts it into the task's options or inputs
         and back into the context.
         """
-        return replace(self, seed=0, sealed=None, target=None, fitted=None, learn=None)
+        return replace(
+            self, seed=0, sealed=None, features=None, items=None, target=None, fitted=None,
+            learn=None,
+        )  # fmt: skip
 
     def fingerprint(self, bound: BoundOp) -> str:
         """Hash what an op's result depends on besides its rows: code, options, declared models."""

@@ -3,7 +3,8 @@
 An op is a decorated factory. Its keyword options are its whole configuration, and it returns one
 small function; what differs between roles is only that inner function:
 
-    audit     (pool, context) -> Findings                 drops nothing itself
+    audit     (pool, context) -> Findings                 drops nothing itself; features that it
+                                                           needs are in `context.features`
     measure   (batch: frame, context) -> frame of columns  per row, free of order
     select    (rows: frame, budget, context) -> Selection  pure; unscored rows are never chosen,
                                                            target rows are in `context.target`,
@@ -71,6 +72,7 @@ class Op:
     draws: Draws = False
     learns: Names = ()
     trainings: Shares = ()
+    items: Names = ()
 
     @property
     def title(self) -> str:
@@ -128,6 +130,11 @@ class BoundOp:
     def target(self) -> tuple[str, ...]:
         """Features of the target rows that this selector reads; empty if it looks at none."""
         return self._names(self.op.target)
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Features of evaluation items that this audit reads."""
+        return self._names(self.op.items)
 
     @property
     def draws(self) -> bool:
@@ -263,7 +270,16 @@ def select(
     )  # fmt: skip
 
 
-audit = _decorator("audit")
+def audit(
+    *, reference: str, cost: str, needs: Names = (), items: Names = ()
+) -> Callable[[Factory], Factory]:
+    """Register a factory under the role `audit`.
+
+    `needs` names features of the rows, `items` features of the evaluation items, that it reads.
+    """
+    return _register("audit", reference=reference, cost=cost, needs=needs, items=items)
+
+
 train = _decorator("train")
 evaluate = _decorator("evaluate")
 gate = _decorator("gate")

@@ -27,6 +27,7 @@ from treadle.errors import RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import choose
+from treadle.flywheel.audits import audit_context
 from treadle.flywheel.check_recipe import AUDITED, short_form
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.progress import Observer, watched
@@ -78,6 +79,7 @@ def audit_rows(
     *,
     against: Mapping[str, Rows] | None = None,
     ops: Mapping[str, Mapping[str, Any]] = AUDITS,
+    embedder: str = "minilm",
     progress: bool | Observer = False,
 ) -> dict[str, Findings]:
     """Run audits: by default profile, exact and near duplicates, contamination.
@@ -85,15 +87,14 @@ def audit_rows(
     Args:
         against: evaluation sets that no row may come from, each under a name of its own.
         ops: audits and their options, instead of the default ones.
+        embedder: whose vectors are compared, by audits that compare meaning.
     """
     audits = {name: registry.get("audit", name).bind(options) for name, options in ops.items()}
-    pool, sealed = _pool(rows), None
+    pool, sets = _pool(rows), None
     if against:
         sets = SealedSets({name: _pool(found) for name, found in against.items()})
-        contamination = audits.get("contamination")
-        sealed = sets.index(**({"ngram": contamination.options["ngram"]} if contamination else {}))
-    with _workshop(progress) as shop:
-        context = replace(shop.context, sealed=sealed)
+    with _workshop(progress, embedder=embedder) as shop:
+        context = audit_context(audits, pool, sets, shop.context, {})
         return {name: bound.make()(pool, context) for name, bound in audits.items()}
 
 

@@ -23,6 +23,8 @@ from treadle.data.row import Message, Row
 from treadle.data.selection import FINDING_SCHEMA, Budget, Findings, Selection
 from treadle.data.verdict import Verdict
 from treadle.errors import ModelError, RecipeError, TreadleError
+from treadle.evaluate.sealed import SealedSets
+from treadle.flywheel.audits import audit_context
 from treadle.flywheel.features import Features, measure_pool, measure_shard, owner_of, plan
 from treadle.flywheel.school import School
 from treadle.op import BoundOp, Op
@@ -109,6 +111,12 @@ def aimed(selector: BoundOp, rows: pl.DataFrame, context: Context) -> Context:
     return replace(context, target=made.frame)
 
 
+def informed(op: Op, pool: Pool, context: Context) -> Context:
+    """Hand an audit the features that it declares, of the rows and of the evaluation items."""
+    sealed = SealedSets({"held": Pool.of(ordinary_rows(10, seed=99))})
+    return audit_context({op.name: bound(op)}, pool, sealed, context, {})
+
+
 def fitted(measure: BoundOp, batch: pl.DataFrame, context: Context) -> Context:
     """Let a measure read the whole pool, if it wants to."""
     if measure.op.fit is None:
@@ -158,13 +166,17 @@ def test_an_audit_names_rows_of_the_pool_and_drops_nothing(
         "all alike": alike,
     }
     pool = Pool.of(rows[kind])
-    found: Findings = bound(op).make()(pool, context)
+    found: Findings = bound(op).make()(pool, informed(op, pool, context))
     assert list(found.rows.columns) == list(FINDING_SCHEMA)
     assert set(found.rows["id"]) <= set(pool.ids)
     assert found.rows["reason"].null_count() == 0
+    assert list(found.suspicions.columns) == list(FINDING_SCHEMA)
+    assert set(found.suspicions["id"]) <= set(pool.ids) - set(found.rows["id"])
     assert found.rows.height < max(1, len(pool)) or not len(pool), "something must be left"
-    again: Findings = bound(op).make()(Pool.of(reversed(rows[kind])), context)
+    turned = Pool.of(reversed(rows[kind]))
+    again: Findings = bound(op).make()(turned, informed(op, turned, context))
     assert_frame_equal(found.rows, again.rows)
+    assert_frame_equal(found.suspicions, again.suspicions)
     assert dict(found.figures) == dict(again.figures)
 
 

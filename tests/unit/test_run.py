@@ -262,6 +262,31 @@ def test_a_row_whose_reply_is_cut_off_is_in_no_arm_and_stops_nothing(tmp_path: P
     assert full.height == run.counts["left_after_audit"] - 1
 
 
+def test_audits_of_meaning_drop_with_a_reason_and_show_their_suspicions(tmp_path: Path) -> None:
+    audits = "semantic_duplicates: 0.8, paraphrase_contamination: {suspect: 0.55}, contamination"
+    recipe = write_turn(
+        tmp_path, QUICK.replace("near_duplicates: 0.8, contamination", audits).replace("scripted", "scripted\nembedder: hashed"),
+        rows=40,
+    )  # fmt: skip
+    lines = (tmp_path / "pool.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    row = json.loads(lines[0])
+    close = {**row, "id": "close", "prompt": row["prompt"].replace("number", "numbers")}
+    (tmp_path / "pool.jsonl").write_text("".join([*lines, json.dumps(close) + "\n"]))
+    found = treadle.run(recipe, out=tmp_path / "runs" / "x", progress=False)
+    findings = pl.read_parquet(found.path / "findings.parquet")
+    doubts = pl.read_parquet(found.path / "suspicions.parquet")
+    assert "semantic_duplicate" in set(findings["reason"])
+    assert set(doubts["reason"]) == {"asks_like_an_item"}
+    assert not set(doubts["id"]) & set(findings["id"])
+    assert found.counts["dropped"] == dict(sorted(findings["reason"].value_counts().iter_rows()))
+    assert "suspicions.parquet" in tree(found.path)
+    assert "asks in other words" in (found.path / "report.html").read_text(encoding="utf-8")
+    measured = [c["stage"] for c in found.costs() if c["stage"].startswith("audit.measure")]
+    assert sorted(set(measured)) == [
+        "audit.measure.prompt_embedding", "audit.measure.reply_embedding"
+    ]  # fmt: skip
+
+
 def rows_done(run: treadle.Run, *stages: str) -> int:
     return sum(c["rows"] for c in run.costs() if c["stage"].startswith(stages))
 

@@ -4,7 +4,8 @@ A row that contains an evaluation item makes the evaluation measure memory. Rows
 the sealed index (`data.sealed_index`): this file never sees an item, only hashes of it, and names
 items by set and number.
 
-Rephrased or translated items are found by neither check: that takes embeddings and a judge.
+Rephrased or translated items are found by neither check. The audit `paraphrase_contamination` looks
+for the former, by sentence vectors.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A model trained on near copies memorises them, and a selector that merely avoids
 clever. So they are found before anything is selected, and every row named here names in turn the
 kept row that it copies, with the exact similarity: a person can check each one.
 
-Rephrasings and translations are out of reach: they share meaning, not words.
+Rephrasings and translations are out of reach: they share meaning, not words. The audit
+`semantic_duplicates` looks for rephrasings.
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ from treadle.cli.options import Json, Plugins
 from treadle.errors import RecipeError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from treadle.data.formats.read import Loaded
 
 Data = Annotated[
@@ -108,6 +110,11 @@ def audit(
         typer.Option(help="Evaluation rows that must not be in the data; may be given often."),
     ] = None,
     near: Annotated[float, typer.Option(help="Jaccard similarity of a near duplicate.")] = 0.8,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="A further audit, as semantic_duplicates; may be given often."),
+    ] = None,
+    embedder: Embedder = "minilm",
     out: Annotated[
         Path | None, typer.Option(help="Folder for kept.jsonl, dropped.jsonl, quarantine.jsonl.")
     ] = None,
@@ -116,6 +123,8 @@ def audit(
     """Find duplicates, near duplicates and contamination; show what is in the data.
 
     Drops nothing by itself: with --out, kept and dropped rows are written, these with reasons.
+    Audits that compare meaning (semantic_duplicates, paraphrase_contamination) read all rows with
+    the embedder, so they run only when asked for with --also.
 
     [bold]Example[/]  treadle audit mine.jsonl --against test.jsonl --out audited
     """
@@ -129,18 +138,18 @@ def audit(
     named: dict[str, stages.Rows] = dict(
         zip(labels(against), against, strict=True) if against else ()
     )
-    audits = {**stages.AUDITS, "near_duplicates": {"threshold": near}}
-    found = stages.audit_rows(loaded.pool, against=named, ops=audits, progress=not json)
-    flagged = {
-        name: [
-            (r["id"], r["reason"], r["other"], r["figure"]) for r in f.rows.iter_rows(named=True)
-        ]
-        for name, f in found.items()
-    }
+    further: dict[str, dict[str, object]] = {name: {} for name in also or ()}
+    audits = {**stages.AUDITS, **further, "near_duplicates": {"threshold": near}}
+    found = stages.audit_rows(
+        loaded.pool, against=named, ops=audits, embedder=embedder, progress=not json
+    )
+    flagged = {name: _flags(f.rows) for name, f in found.items()}
     written = write_audit(loaded, found, out) if out is not None else []
     if json:
         figures = {name: dict(f.figures) for name, f in found.items()}
-        show.as_json({"read": loaded.read, "findings": flagged, "figures": figures})
+        doubts = {name: _flags(f.suspicions) for name, f in found.items() if f.suspicions.height}
+        shown = {"read": loaded.read, "findings": flagged, "figures": figures}
+        show.as_json({**shown, **({"suspicions": doubts} if doubts else {})})
         return
     show.say(
         f"{loaded.read:,} rows read ({loaded.layout}), {len(loaded.quarantine):,} malformed, "
@@ -150,7 +159,16 @@ def audit(
     for name, rows in flagged.items():
         if rows:
             show.table(("row", "reason", "because of", "figure"), rows[:5], title=f"\n{name}")
+    for name, f in found.items():
+        doubted = _flags(f.suspicions)
+        if doubted:
+            title = f"\n{name}: {len(doubted):,} suspicious rows, which stay"
+            show.table(("row", "reason", "because of", "figure"), doubted[:5], title=title)
     show.written(written)
+
+
+def _flags(found: pl.DataFrame) -> list[tuple[str, str, str, float]]:
+    return [(r["id"], r["reason"], r["other"], r["figure"]) for r in found.iter_rows(named=True)]
 
 
 def measure(

@@ -13,7 +13,8 @@ with fewer words than an n-gram are invisible to n-grams: only equality of their
 or answer finds them, and `short_items` counts them so that a report can say how many they are.
 
 A hash is not a secret: who can guess a text can test the guess. The seal stops reading, not
-guessing. Rephrased or translated items are out of reach of both checks.
+guessing. Rephrased or translated items are out of reach of both checks (`SealedSets.features` is what
+an audit of meaning is handed).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from treadle.data.pool import Pool
 from treadle.data.row import Row
+from treadle.text.numbers import numbers
 from treadle.text.words import (
     Hashes,
     Ragged,
@@ -220,6 +222,13 @@ def _postings(each: Sequence[Ragged], firsts: Numbers) -> Postings:
 def question(row: Row) -> str:
     """Return the prompt without system turns: what is asked, however the asker is set up."""
     return "\n".join(turn.content for turn in row.prompt if turn.role != "system")
+
+
+def numbers_hash(row: Row) -> int:
+    """Hash the numbers that a row's question and its replies name, each by itself."""
+    return words_hash(
+        [repr(numbers(said)) for said in (question(row), row.reply, row.rejected or "")]
+    )
 
 
 def row_hashes(rows: Iterable[Row]) -> RowHashes:

@@ -36,12 +36,13 @@ FINDING_SCHEMA: dict[str, type[pl.DataType]] = {
 class Findings:
     """What an audit found. `rows` (FINDING_SCHEMA) names rows that should be dropped and why.
 
-    `other` is the row or evaluation item that a finding points at, `figure` its strength (for
+    `suspicions` (the same schema) names rows that a person should look at and nobody drops. `other` is the row or evaluation item that a finding points at, `figure` its strength (for
     example the exact Jaccard similarity). `figures` holds summary numbers for the report.
     """
 
     rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FINDING_SCHEMA))
     figures: Mapping[str, object] = field(default_factory=dict)
+    suspicions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FINDING_SCHEMA))
 
 
 @dataclass(frozen=True, slots=True)

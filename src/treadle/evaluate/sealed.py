@@ -1,19 +1,20 @@
 """Sealed evaluation sets: the items stay here, the rest of the wheel gets an index of hashes.
 
-Selectors, audits and trainers can check a row against the index; they can never read an item.
+Selectors, audits and trainers can check a row against the index; they can never read an item. An
+audit that compares meaning is handed vectors of the items, named as in the index.
 Every student that is evaluated is a look at the set, which the ledger remembers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from treadle.data.pool import Pool
 from treadle.data.row import column, from_frame
-from treadle.data.sealed_index import SealedIndex
+from treadle.data.sealed_index import SealedIndex, numbers_hash
 from treadle.errors import DataError
 
 
@@ -38,6 +39,31 @@ class SealedSets:
     def index(self, *, ngram: int = 13) -> SealedIndex:
         """Publish hashes and n-grams of every item, against which every row is checked."""
         return SealedIndex.build(dict(self._pools), ngram=ngram)
+
+    def features(self, measure: Callable[[Pool], pl.DataFrame]) -> pl.DataFrame:
+        """Publish features of every item (`set`, `item`, `numbers`, …), but no text and no id.
+
+        Items are named as in the index: by their set and their place among its ids. `numbers` is
+        the hash of the numbers that they name. A vector tells what a text is about, and more to who
+        tries hard: it is less of a seal than a hash.
+
+        Args:
+            measure: returns `id` and the features of a pool's rows.
+        """
+        frames = []
+        for name, pool in sorted(self._pools.items()):
+            found = measure(pool).sort("id").drop("id")
+            number = pl.int_range(pl.len(), dtype=pl.Int64).alias("item")
+            hashes = [numbers_hash(row) for row in pool.rows()]
+            frames.append(
+                found.select(
+                    pl.lit(name).alias("set"),
+                    number,
+                    pl.Series("numbers", hashes, dtype=pl.UInt64),
+                    pl.all(),
+                )
+            )
+        return pl.concat(frames)
 
 
 def items_of(sealed: SealedSets, *, cluster: str | None = None) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 pool/ findings.parquet features.parquet selection.parquet results.parquet   for analysis
 selected.jsonl llama_factory/ adapter/                                      for TRL, LLaMA-Factory, PEFT
 dropped.jsonl failed.parquet                                                every row not used, and why
+suspicions.parquet                                                          rows used that a person should see
 quarantine.jsonl quarantine_other.jsonl                                     every line that is no row
 counts.json figures.json verdict.json items.parquet                         what the report shows
 """
@@ -79,8 +80,13 @@ class Artefacts:
         }
         self.figures("run", facts)
 
-    def findings(self, findings: pl.DataFrame, figures: dict[str, object]) -> None:
+    def findings(
+        self, findings: pl.DataFrame, suspicions: pl.DataFrame, figures: dict[str, object]
+    ) -> None:
+        """Write what the audits found; `suspicions.parquet` only where there are any."""
         self.folder.write_frame("findings.parquet", findings)
+        if suspicions.height:
+            self.folder.write_frame("suspicions.parquet", suspicions)
         self.figures("audit", figures)
 
     def selection(

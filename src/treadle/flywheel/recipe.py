@@ -2,7 +2,7 @@
 
     student: embedded
     data: {train: pool.jsonl, evaluate: heldout.jsonl}
-    audit: {near_duplicates: 0.8, contamination: {ngram: 13}}
+    audit: {near_duplicates: 0.8, semantic_duplicates: true, contamination: {ngram: 13}}
     select: {by: ifd, diverse: k_center, keep: 30%}
     train: {method: sft, lora: 8, epochs: 1}
     gate: {metric: nll, controls: [random, longest], reference: full, seeds: 3}

@@ -27,6 +27,7 @@ from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, stopped_at, train_arms
 from treadle.flywheel.artefacts import Artefacts
+from treadle.flywheel.audits import audit_context
 from treadle.flywheel.dropped import shift_of
 from treadle.flywheel.estimate import estimate, parameters_of
 from treadle.flywheel.features import Features, measure_pool
@@ -127,31 +128,39 @@ class Round:
         return min(wanted, self.student.max_tokens)
 
     def audit(self, inputs: Inputs) -> tuple[pl.DataFrame, Pool]:
-        """Run every audit; rows with a finding are dropped, each with its first reason."""
+        """Run every audit; rows with a finding are dropped, each with its first reason.
+
+        Suspicions about rows that stay are written beside the findings, for a person to judge.
+        """
         self.observer.stage("audit")
-        context = replace(self.context, sealed=inputs.sealed.index(ngram=self._ngram()))
+        options = cut_at(self.max_tokens, self.recipe.measures)
+        audits = self.recipe.audits
+        context = audit_context(audits, inputs.pool, inputs.sealed, self.context, options)
         frames = [pl.DataFrame(schema={**FINDING_SCHEMA, "op": pl.String})]
+        suspicions = [frames[0].clear()]
         figures: dict[str, object] = {}
-        for name, bound in self.recipe.audits.items():
+        for name, bound in audits.items():
             began, inner = time.monotonic(), self._seconds_of(name)
             found: Findings = bound.make()(inputs.pool, context)
             seconds = time.monotonic() - began - (self._seconds_of(name) - inner)
             self.ledger.record(f"audit.{name}", inputs.pool.id, _counts(len(inputs.pool)), seconds)
             frames.append(found.rows.with_columns(pl.lit(name).alias("op")))
+            suspicions.append(found.suspicions.with_columns(pl.lit(name).alias("op")))
             figures[name] = dict(found.figures)
         findings = pl.concat(frames).unique("id", keep="first", maintain_order=True).sort("id")
-        self.artefacts.findings(findings, figures)
+        doubted = pl.concat(suspicions).join(findings, on="id", how="anti").sort("id", "op")
+        self.artefacts.findings(findings, doubted, figures)
         clean = inputs.pool.without(findings["id"])
         reasons = Counter(findings["reason"].to_list())
         told = ", ".join(f"{n:,} {reason}" for reason, n in sorted(reasons.items())) or "nothing"
         self.observer.note(f"dropped: {told}; {len(clean):,} rows left")
+        if doubted.height:
+            self.observer.note(
+                f"{doubted['id'].n_unique():,} rows left are suspicious: see suspicions.parquet"
+            )
         if not len(clean):
             raise DataError("the audit dropped every row: nothing is left to select from.")
         return findings, clean
-
-    def _ngram(self) -> int:
-        audit = self.recipe.audits.get("contamination")
-        return int(audit.options.get("ngram", 13)) if audit is not None else 13
 
     def _seconds_of(self, prefix: str) -> float:
         costs = self.ledger.costs()

@@ -16,6 +16,8 @@ data:
   evaluate: {evaluate}        # a file, several by name, or a share such as 10% to hold out
 audit:
   near_duplicates: 0.8        # Jaccard similarity from which rows count as duplicates
+  # semantic_duplicates: true       # the same in other words: the encoder reads every row
+  # paraphrase_contamination: true  # evaluation items in other words
   contamination: {{ngram: 13}}  # rows that share 13 words with an evaluation item are dropped
 select: {{by: ifd, diverse: k_center, keep: 30%}}   # or 300 rows, or 20000 tokens
 train: {{method: {method}}}

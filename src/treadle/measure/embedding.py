@@ -9,7 +9,7 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.row import from_frame
-from treadle.models.protocol import Embedder
+from treadle.models.vectors import text_vectors
 from treadle.op import measure
 
 
@@ -27,16 +27,12 @@ def embedding(
     """
 
     def run(batch: pl.DataFrame, context: Context) -> pl.DataFrame:
-        embedder: Embedder = context.model("embedder")
         rows = from_frame(batch)
         if of == "row":
             found = [row.text for row in rows]
         else:
             found = ["\n".join(turn.content for turn in row.prompt) for row in rows]
-        vectors = embedder.embed(found, tick=context.tick)
-        kind = pl.Array(pl.Float32, embedder.width)
-        column = pl.DataFrame({"embedding": pl.Series(vectors, dtype=kind)})
-        has_text = pl.Series([bool(text.strip()) for text in found], dtype=pl.Boolean)
-        return column.select(pl.when(has_text).then("embedding"))
+        column = text_vectors(found, context.model("embedder"), context.tick)
+        return pl.DataFrame({"embedding": column})
 
     return run

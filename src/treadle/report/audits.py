@@ -28,6 +28,11 @@ MEANING = {
     "exact_duplicates": "Rows whose text is the same after case, spacing and punctuation are set aside.",
     "near_duplicates": "Rows whose word n-grams overlap so much (Jaccard similarity) that training on "
     "both teaches little more than training on one.",
+    "semantic_duplicates": "Rows that ask and answer the same in other words: the sentence vectors of "
+    "their prompts and of their replies are near, and they name the same numbers.",
+    "paraphrase_contamination": "Rows that ask what an evaluation item asks in other words. Dropped "
+    "are those that answer the same too, with the same numbers; suspected rows stay in the pool and "
+    "are listed in suspicions.parquet, for a person to judge.",
     "contamination": "Rows that share n-grams with evaluation items would make the score look better "
     "than the student is. Items shorter than the n-gram are invisible to n-grams; they are checked "
     "by equality only, so their share (short share) is a blind spot.",

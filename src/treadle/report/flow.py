@@ -238,7 +238,8 @@ def dropped(run: RunFolder) -> Section:
         "A row found by several audits counts once, under the first. Dropped rows are not deleted: "
         "they lie in pool/ and dropped.jsonl. An example is the row with the smallest id, not the "
         "most striking one. Strength: for duplicates the similarity to the row that was kept, for "
-        "contamination the share of the evaluation item that the row holds."
+        "contamination the share of the evaluation item that the row holds (for a paraphrase, the "
+        "similarity to it)."
     )
     body = join([words, shown, rest if reasons > MAX_REASONS else None])
     return Section("dropped", title, short, body)

@@ -90,20 +90,27 @@ def write_selection(pool: Pool, selection: Selection, path: Path) -> list[Path]:
 def write_audit(loaded: Loaded, found: Mapping[str, Findings], folder: Path) -> list[Path]:
     """Write kept.jsonl, dropped.jsonl (with reasons) and quarantine.jsonl; return the files.
 
-    A row with several findings is dropped for the first.
+    A row with several findings is dropped for the first. Kept rows that an audit is suspicious of
+    say so (`treadle_suspicion`).
     """
-    why: dict[str, dict[str, object]] = {}
-    for findings in found.values():
-        for row in findings.rows.iter_rows(named=True):
-            reason = {"treadle_reason": row["reason"], "treadle_other": row["other"]}
-            why.setdefault(row["id"], reason)
-    written = write_by_kind(loaded.pool.without(why).rows(), folder / "kept.jsonl", {})
+    why = _reasons((findings.rows for findings in found.values()), "treadle_reason")
+    doubts = _reasons((findings.suspicions for findings in found.values()), "treadle_suspicion")
+    written = write_by_kind(loaded.pool.without(why).rows(), folder / "kept.jsonl", doubts)
     written += write_by_kind(loaded.pool.keep(why).rows(), folder / "dropped.jsonl", why)
     bad = folder / "quarantine.jsonl"
     lines = (json.dumps(q.as_json(), ensure_ascii=False) + "\n" for q in loaded.quarantine)
     with published(bad) as file:
         file.write("".join(lines).encode())
     return [*written, bad]
+
+
+def _reasons(frames: Iterable[pl.DataFrame], column: str) -> dict[str, dict[str, object]]:
+    """The first reason for each row, as columns to be written."""
+    why: dict[str, dict[str, object]] = {}
+    for frame in frames:
+        for row in frame.iter_rows(named=True):
+            why.setdefault(row["id"], {column: row["reason"], "treadle_other": row["other"]})
+    return why
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from treadle.data.verdict import RESULT_SCHEMA
 from treadle.flywheel.arms import Trained
 from treadle.gate.pairs import compare
 from treadle.gate.results import Results, read_results
+from treadle.op import BoundOp
 
 RESAMPLES = 10_000
 SHOWN_VALUES = 8
@@ -36,6 +37,14 @@ class Cell:
     train_for: str
     selections: tuple[Selection, ...]
     """One, or one a seed where the rows are drawn anew; none for the untrained student."""
+    choosing: tuple[int, ...] = ()
+    """FLOPs of each selection."""
+    trainers: tuple[BoundOp, ...] = ()
+    """One a seed; none where choosing leaves too little for a single step."""
+
+    @property
+    def is_affordable(self) -> bool:
+        return bool(self.trainers) or not self.selections
 
     @property
     def name(self) -> str:
@@ -55,6 +64,7 @@ def tabulate(
     *,
     metric: str,
     alpha: float,
+    flops_a_token: int,
     context: Context,
 ) -> dict[str, Any]:
     """Return the whole comparison as plain data.
@@ -63,6 +73,7 @@ def tabulate(
         rows: features of the rows that could be chosen.
         columns: frames of `id` and one of the user's columns, whose values are counted in each line.
         costs: seconds and tokens by stage, from the ledger.
+        flops_a_token: what training on a token takes.
     """
     found = read_results(results.select(*RESULT_SCHEMA))
     lines = []
@@ -74,6 +85,7 @@ def tabulate(
         line |= _values(found, cell)
         line |= _against_random(found, cell, alpha, context)
         line |= _sizes(cell, rows, trained.get(cell.name, []))
+        line |= _flops(cell, line["trained_tokens"], flops_a_token)
         line |= _answers(results, cell)
         line |= {"train_seconds": _seconds(costs, f"train.{cell.name}-")}
         line |= {"composition": _composition(cell, columns), "left": _left(cell)}
@@ -94,6 +106,8 @@ def tabulate(
 
 def _values(found: Results, cell: Cell) -> dict[str, Any]:
     """Mean over items that all seeds have scored: every seed, their mean and spread."""
+    if not cell.is_affordable:
+        return {"mean": None, "sd": None, "by_seed": [], "unscored": None}
     values_SN = found.arm(cell.name).values
     is_scored = np.isfinite(values_SN).all(axis=0)
     by_seed = values_SN[:, is_scored].mean(axis=1)
@@ -109,7 +123,7 @@ def _values(found: Results, cell: Cell) -> dict[str, Any]:
 def _against_random(found: Results, cell: Cell, alpha: float, context: Context) -> dict[str, Any]:
     """The paired difference of scores to the random draws: above 0 is better."""
     names = ("difference", "low", "high", "p_better", "p_worse")
-    if cell.method == "random":
+    if cell.method == "random" or not cell.is_affordable:
         return dict.fromkeys(names)
     # The whole pool and the untrained student have no budget: any random line would do, none does.
     random = f"random {cell.keep} {cell.train_for}"
@@ -148,11 +162,13 @@ def standing(line: Mapping[str, Any], alpha: float) -> str:
 
 def _told(lines: Sequence[Mapping[str, Any]], alpha: float, seeds: int) -> dict[str, str]:
     """Say what came out, in a headline and a sentence."""
-    methods = [line for line in lines if line["role"] == "method"]
+    planned = [line for line in lines if line["role"] == "method"]
+    methods = [line for line in planned if line["affordable"]]
+    poor = "; ".join(_name(line) for line in planned if not line["affordable"])
     better = [line for line in methods if standing(line, alpha) == "better"]
     worse = sum(standing(line, alpha) == "worse" for line in methods)
     firm = [line for line in better if line["p_holm"] <= alpha]
-    named = "; ".join(f"{x['method']} at {x['keep']}, {x['train_for']}" for x in firm)
+    named = "; ".join(map(_name, firm))
     total = len(methods)
     return {
         "headline": f"{len(better)} of {total} comparisons beat random rows of the same tokens",
@@ -160,9 +176,14 @@ def _told(lines: Sequence[Mapping[str, Any]], alpha: float, seeds: int) -> dict[
             f"{worse} lost to them, and {total - len(better) - worse} cannot be told apart. At this "
             f"level about {alpha * total:.1f} would seem to win by luck alone; after Holm's "
             f"correction {len(firm)} stand{f': {named}' if firm else ''}."
+            + (f" Not affordable, because choosing alone takes the budget: {poor}." if poor else "")
             + (" With one seed no interval holds the luck of training." if seeds == 1 else "")
         ),
     }
+
+
+def _name(line: Mapping[str, Any]) -> str:
+    return f"{line['method']} at {line['keep']}, {line['train_for']}"
 
 
 def _sizes(cell: Cell, rows: pl.DataFrame, trained: Sequence[Trained]) -> dict[str, Any]:
@@ -180,6 +201,18 @@ def _sizes(cell: Cell, rows: pl.DataFrame, trained: Sequence[Trained]) -> dict[s
         "steps": mean(steps),
         "trained_tokens": mean(used),
         "reply_tokens": mean([float(frame["length"].mean()) for frame in picked]),  # type: ignore[arg-type]
+    }
+
+
+def _flops(cell: Cell, trained_tokens: float | None, flops_a_token: int) -> dict[str, Any]:
+    """FLOPs of choosing and of training a student, and the first relative to the second."""
+    choosing = float(np.mean(cell.choosing)) if cell.choosing else None
+    training = trained_tokens * flops_a_token if trained_tokens is not None else None
+    return {
+        "affordable": cell.is_affordable,
+        "choosing_flops": choosing,
+        "training_flops": training,
+        "choosing_to_training": choosing / training if training and choosing is not None else None,
     }
 
 

@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,11 +42,15 @@ from treadle.op import BoundOp
 
 @dataclass(frozen=True)
 class Measured:
-    """Features of all rows, of those on which no measure failed, and a context with the target's."""
+    """Features of all rows, of those on which no measure failed, and a context with the target's.
+
+    `target_flops` says what measuring the target's rows took, by measure.
+    """
 
     features: Features
     rows: pl.DataFrame
     context: Context
+    target_flops: Mapping[str, int] = field(default_factory=dict)
 
     def with_more(self, later: Measured) -> Measured:
         """Add features that a later step measured, on fewer rows."""
@@ -185,7 +189,8 @@ class Round:
         self.observer.note(
             f"{len(inputs.target):,} target rows: {', '.join(asked)}; {found.failed.height} failed"
         )
-        return Measured(features, rows, replace(self.context, target=found.frame))
+        context = replace(self.context, target=found.frame)
+        return Measured(features, rows, context, found.flops)
 
     def select(
         self, inputs: Inputs, findings: pl.DataFrame, clean: Pool, measured: Measured

@@ -20,6 +20,7 @@ from treadle.report.numbers import (
     duration,
     figure,
     fixed,
+    flops,
     interval,
     number,
     plural,
@@ -32,6 +33,14 @@ from treadle.report.shell import FILE_NAME, contents, document, shown
 
 Line = Mapping[str, Any]
 FILE = "comparison.json"
+NOT_SAID = {
+    "affordable": True, "choosing_flops": None, "training_flops": None, "choosing_to_training": None,
+}  # fmt: skip
+"""What a comparison of an earlier version does not hold."""
+TOGETHER = (
+    "Choosing and training together may take so many FLOPs, so a method that costs much to choose by "
+    "is trained for fewer steps than random rows. Not affordable: choosing leaves less than one step."
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ def read_comparison(folder: Path) -> Comparison:
         results = from_parquet((folder / "results.parquet").read_bytes())
     return Comparison(
         folder.resolve().name, data["headline"], data["sentence"], data["metric"], direction(results), data["alpha"], data["items"],
-        data["seeds"], data["cells"], data["overlap"], data["costs"],
+        data["seeds"], [NOT_SAID | line for line in data["cells"]], data["overlap"], data["costs"],
     )  # fmt: skip
 
 
@@ -142,7 +151,9 @@ def curves(found: Comparison) -> Section:
         )
     ]
     for train_for in found.lengths:
-        names = dict.fromkeys(x["method"] for x in found.methods if x["train_for"] == train_for)
+        names = dict.fromkeys(
+            x["method"] for x in found.methods if x["train_for"] == train_for and x["affordable"]
+        )
         figures = [
             tag("figure", tag("figcaption", name), _curve(found, name, train_for)) for name in names
         ]
@@ -152,7 +163,8 @@ def curves(found: Comparison) -> Section:
 
 
 def _curve(found: Comparison, method: str, train_for: str) -> Safe:
-    mine, random = found.of(method, train_for), found.of("random", train_for)
+    mine = [x for x in found.of(method, train_for) if x["affordable"]]
+    random = found.of("random", train_for)
     levels = [(x, "full") for x in found.of("full", train_for)]
     levels += [(x, "before") for x in found.of("before")]
     bars = {x["keep"]: _bar(found, x, random) for x in mine}
@@ -197,7 +209,9 @@ def lines(found: Comparison) -> Section:
     places = decimals(widths)
     columns = [
         Column("Method"), Column("Keep"), Column("Rows", True), Column("Tokens", True),
-        Column("Steps", True), Column(f"Mean {found.metric}", True), Column("SD", True),
+        Column("Steps", True), Column("FLOPs to choose", True), Column("FLOPs to train", True),
+        Column("Choosing to training", True),
+        Column(f"Mean {found.metric}", True), Column("SD", True),
         Column("Each seed", True), Column("Better than random by", True),
         Column(f"{found.level} interval", True), Column("p (better)", True),
         Column("p (Holm)", True),
@@ -211,13 +225,16 @@ def lines(found: Comparison) -> Section:
             "random rows of the same budget and training. `NAME~length` is a random draw with the "
             "reply lengths of NAME: what NAME wins over it is not length. p (Holm) corrects for "
             "the number of methods compared. The whole pool was trained on with one seed; at equal "
-            "epochs it costs more."
+            "epochs it costs more. FLOPs to choose are those of models reading rows, in full for each "
+            "method even where methods share them; word counts, lengths and search count as nothing."
         )
     ]
     before = found.of("before")
     for train_for in found.lengths:
         group = [x for x in found.lines if x["train_for"] == train_for]
         parts.append(tag("h3", f"Trained for {train_for}"))
+        if train_for.endswith("FLOPs"):
+            parts.append(explain(TOGETHER))
         parts.append(
             table(
                 f"Arms trained for {train_for} ({found.better})",
@@ -238,7 +255,10 @@ def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
         count(x["rows"]),
         count(x["tokens"]),
         count(x["steps"]),
-        fixed(x["mean"], places),
+        flops(x["choosing_flops"]),
+        flops(x["training_flops"]),
+        share(x["choosing_to_training"], 1.0),
+        fixed(x["mean"], places) if x["affordable"] else "not affordable",
         fixed(x["sd"], places),
         ", ".join(fixed(v, places) for v in x["by_seed"]),
         tag("span", signed(x["difference"], places), class_=f"is-{kind}"),

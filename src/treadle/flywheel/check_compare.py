@@ -152,4 +152,5 @@ def length_of_training(text: str) -> tuple[float, str]:
 
 def _plain(amount: float) -> str:
     """Write a large number as people do: `2e15`."""
-    return f"{amount:.15g}".replace("e+", "e")
+    mantissa, power = f"{amount:.14e}".split("e")
+    return f"{float(mantissa):.15g}e{int(power)}"

@@ -45,6 +45,7 @@ from treadle.flywheel.flops import flops_a_token, lengths_of
 from treadle.flywheel.recipe import Comparison, Method
 from treadle.flywheel.round import Measured, Round, everything
 
+NAMED = ("name", "method", "role", "keep", "train_for")
 RANDOM, FULL, BEFORE, LIKE = "random", "full", "before", "~length"
 
 
@@ -210,8 +211,17 @@ class Contest:
         """Write the table, every arm's rows, and every item's result."""
         folder = self.round.artefacts.folder
         folder.write_json("comparison.json", table)
-        lines = pl.DataFrame(table["cells"]).drop("by_seed", "composition", "left")
+        lines = pl.DataFrame(table["cells"], infer_schema_length=None)
+        lines = lines.drop("by_seed", "composition", "left", "sets", strict=False)
         folder.write("comparison.csv", lines.write_csv().encode())
+        if len(table["sets"]) > 1:
+            apart = [
+                {**{key: line[key] for key in NAMED}, "set": name, **found}
+                for line in table["cells"]
+                for name, found in line["sets"].items()
+            ]
+            frame = pl.DataFrame(apart, infer_schema_length=None).drop("by_seed")
+            folder.write("comparison_by_set.csv", frame.write_csv().encode())
         folder.write_frame("results.parquet", results.select(*RESULT_SCHEMA))
         chosen = [
             selection.chosen.select(

@@ -17,7 +17,8 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.selection import Selection
-from treadle.data.verdict import RESULT_SCHEMA
+from treadle.data.verdict import RESULT_SCHEMA, by_set
+from treadle.errors import DataError
 from treadle.flywheel.arms import Trained
 from treadle.gate.pairs import compare
 from treadle.gate.results import Results, read_results
@@ -25,6 +26,7 @@ from treadle.op import BoundOp
 
 RESAMPLES = 10_000
 SHOWN_VALUES = 8
+DIFFERENCE = ("difference", "low", "high", "p_better", "p_worse")
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,19 @@ def tabulate(
         line |= {"composition": _composition(cell, columns), "left": _left(cell)}
         lines.append(line)
     _correct(lines)
+    sets = by_set(results.select(*RESULT_SCHEMA))
+    if len(sets) > 1:
+        for name, part in sets.items():
+            one = read_results(part)
+            for line, cell in zip(lines, cells, strict=True):
+                line.setdefault("sets", {})[name] = _of_set(one, cell, alpha, context)
     seeds = max(len(line["by_seed"]) for line in lines)
     return {
         **_told(lines, alpha, seeds),
         "metric": metric,
         "alpha": alpha,
         "items": len(found.items),
+        "sets": {name: part["item"].n_unique() for name, part in sets.items()},
         "seeds": seeds,
         "cells": lines,
         "overlap": _overlap(cells),
@@ -110,6 +119,8 @@ def _values(found: Results, cell: Cell) -> dict[str, Any]:
         return {"mean": None, "sd": None, "by_seed": [], "unscored": None}
     values_SN = found.arm(cell.name).values
     is_scored = np.isfinite(values_SN).all(axis=0)
+    if not is_scored.any():
+        return {"mean": None, "sd": None, "by_seed": [], "unscored": values_SN.shape[1]}
     by_seed = values_SN[:, is_scored].mean(axis=1)
     spread = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
     return {
@@ -122,19 +133,27 @@ def _values(found: Results, cell: Cell) -> dict[str, Any]:
 
 def _against_random(found: Results, cell: Cell, alpha: float, context: Context) -> dict[str, Any]:
     """The paired difference of scores to the random draws: above 0 is better."""
-    names = ("difference", "low", "high", "p_better", "p_worse")
     if cell.method == "random" or not cell.is_affordable:
-        return dict.fromkeys(names)
+        return dict.fromkeys(DIFFERENCE)
     # The whole pool and the untrained student have no budget: any random line would do, none does.
     random = f"random {cell.keep} {cell.train_for}"
     if random not in found.arms:
-        return dict.fromkeys(names)
+        return dict.fromkeys(DIFFERENCE)
     pair = compare(
         found.arm(cell.name), found.arm(random), found.clusters, "random", "control",
         alpha=alpha, resamples=RESAMPLES, rng=context.rng("compare", cell.name),
     )  # fmt: skip
     one = pair.comparison
-    return dict(zip(names, (one.effect, one.low, one.high, one.p_better, one.p_worse), strict=True))
+    values = (one.effect, one.low, one.high, one.p_better, one.p_worse)
+    return dict(zip(DIFFERENCE, values, strict=True))
+
+
+def _of_set(found: Results, cell: Cell, alpha: float, context: Context) -> dict[str, Any]:
+    """The figures of a line over the items of one evaluation set; none where too few are scored."""
+    try:
+        return _values(found, cell) | _against_random(found, cell, alpha, context)
+    except DataError:  # a set of one item, or of one that all arms have scored, compares nothing
+        return _values(found, cell) | dict.fromkeys(DIFFERENCE)
 
 
 def _correct(lines: Sequence[dict[str, Any]]) -> None:

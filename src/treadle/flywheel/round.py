@@ -21,7 +21,7 @@ from treadle.context import Context
 from treadle.data.lint import lint
 from treadle.data.pool import Pool
 from treadle.data.selection import FINDING_SCHEMA, UNSCORED, Findings, Selection, has_length
-from treadle.data.verdict import RESULT_SCHEMA, Verdict
+from treadle.data.verdict import RESULT_SCHEMA, SetResult, Verdict, by_set
 from treadle.errors import DataError, RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
@@ -274,9 +274,23 @@ class Round:
         verdict: Verdict = self.recipe.judge.make()(results.select(*RESULT_SCHEMA), self.context)
         self.ledger.record("gate", "gate", _counts(results.height), time.monotonic() - began)
         self.artefacts.verdict(verdict, sealed)
+        if len(sealed.sizes) > 1:
+            self.artefacts.sets(self.apart(results))
         self.ledger.decide("verdict", {"decision": verdict.decision, "sentence": verdict.sentence})
         self.observer.note(verdict.decision.replace("_", " "))
         return verdict
+
+    def apart(self, results: pl.DataFrame) -> dict[str, SetResult]:
+        """Judge each evaluation set by itself, for its figures; the verdict is about all together."""
+        found = {}
+        for name, part in by_set(results.select(*RESULT_SCHEMA)).items():
+            items = part["item"].n_unique()
+            try:
+                one: Verdict = self.recipe.judge.make()(part, self.context)
+                found[name] = SetResult(items, one.arms, one.comparisons)
+            except DataError:  # too few items to compare anything: the page says how many
+                found[name] = SetResult(items, (), ())
+        return found
 
 
 def sample(pool: Pool, rows: int | None, seed: int) -> Pool:

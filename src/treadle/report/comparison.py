@@ -13,6 +13,7 @@ from treadle.errors import DataError
 from treadle.flywheel.compare_table import standing
 from treadle.machinery.disk import Disk, explained
 from treadle.report import plot
+from treadle.report.by_set import of_comparison
 from treadle.report.markup import Child, Column, Safe, Section, explain, join, label, table, tag
 from treadle.report.numbers import (
     count,
@@ -58,6 +59,7 @@ class Comparison:
     lines: Sequence[Line]
     overlap: Sequence[Line]
     costs: Sequence[Line]
+    sets: Mapping[str, int]
 
     @property
     def lengths(self) -> list[str]:
@@ -88,7 +90,11 @@ def write_comparison(folder: Path) -> Path:
     """
     found = read_comparison(folder)
     path = folder / FILE_NAME
-    sections = [curves(found), lines(found), choices(found), overlap(found), costs(found)]
+    apart = of_comparison(found.lines, found.sets, found.metric, found.alpha)
+    sections = [
+        curves(found), lines(found), *([apart] if apart else []), choices(found), overlap(found),
+        costs(found),
+    ]  # fmt: skip
     page = document(
         f"{found.name}: comparison · treadle",
         contents(found.name, sections),
@@ -113,6 +119,7 @@ def read_comparison(folder: Path) -> Comparison:
     return Comparison(
         folder.resolve().name, data["headline"], data["sentence"], data["metric"], direction(results), data["alpha"], data["items"],
         data["seeds"], [NOT_SAID | line for line in data["cells"]], data["overlap"], data["costs"],
+        data.get("sets", {}),
     )  # fmt: skip
 
 

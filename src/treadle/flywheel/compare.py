@@ -25,7 +25,7 @@ Not here: the table (`compare_table`) and the page (`report.comparison`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,7 +85,7 @@ class Contest:
         students = [student for group in trained.values() for student in group]
         results = one.evaluate(inputs.sealed, students)
         one.observer.stage("compare")
-        columns = user_columns(clean, self.plan.columns)
+        columns = user_columns(clean, self.plan.columns) + files_of(clean, self.plan.columns)
         table = tabulate(
             cells, trained, results, measured.rows, columns, one.ledger.costs(),
             metric=one.recipe.gate.metric, alpha=one.recipe.gate.alpha,
@@ -233,6 +233,14 @@ class Contest:
             if cell.train_for == cells[0].train_for
         ]  # fmt: skip
         folder.write_frame("selections.parquet", pl.concat(chosen))
+
+
+def files_of(pool: Pool, columns: Sequence[str]) -> list[pl.DataFrame]:
+    """Return the file of each row, unless there is one file or the user has asked for it anyway."""
+    if "file" in columns:
+        return []
+    found = user_columns(pool, ["file"])
+    return [frame for frame in found if frame["file"].n_unique() > 1]
 
 
 def in_steps(

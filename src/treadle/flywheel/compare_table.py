@@ -210,13 +210,16 @@ def _sizes(cell: Cell, rows: pl.DataFrame, trained: Sequence[Trained]) -> dict[s
     picked = [rows.filter(pl.col("id").is_in(s.ids)) for s in cell.selections]
     steps = [int(t.figures["steps"]) for t in trained]
     used = [int(t.figures["tokens"]) for t in trained]
+    tokens = [int(frame["length_total"].sum()) for frame in picked]
+    whole = int(rows["length_total"].sum())
 
     def mean(values: Sequence[float]) -> float | None:
         return float(np.mean(values)) if values else None
 
     return {
         "rows": mean([frame.height for frame in picked]),
-        "tokens": mean([int(frame["length_total"].sum()) for frame in picked]),
+        "tokens": mean(tokens),
+        "token_share": float(np.mean(tokens)) / whole if tokens and whole else None,
         "steps": mean(steps),
         "trained_tokens": mean(used),
         "reply_tokens": mean([float(frame["length"].mean()) for frame in picked]),  # type: ignore[arg-type]
@@ -236,9 +239,21 @@ def _flops(cell: Cell, trained_tokens: float | None, flops_a_token: int) -> dict
 
 
 def _answers(results: pl.DataFrame, cell: Cell) -> dict[str, Any]:
-    """The share of generated answers that stop by themselves: bad format, apart from wrong."""
-    mine = results.filter(pl.col("arm") == cell.name)["has_stopped"].drop_nulls()
-    return {"share_that_stop": float(mine.mean()) if len(mine) else None}  # type: ignore[arg-type]
+    """Failures of form, apart from wrong answers, where answers are generated.
+
+    The share of replies that stop by themselves, and of those that hold no answer at all.
+    """
+    mine = results.filter(pl.col("arm") == cell.name)
+    stopped, answered = (_share(mine[name]) for name in ("has_stopped", "has_answer"))
+    return {
+        "share_that_stop": stopped,
+        "share_without_answer": None if answered is None else 1 - answered,
+    }
+
+
+def _share(flags: pl.Series) -> float | None:
+    known = flags.drop_nulls()
+    return float(known.mean()) if len(known) else None  # type: ignore[arg-type]
 
 
 def _seconds(costs: Sequence[Mapping[str, Any]], prefix: str) -> float | None:

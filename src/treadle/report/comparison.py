@@ -36,6 +36,7 @@ Line = Mapping[str, Any]
 FILE = "comparison.json"
 NOT_SAID = {
     "affordable": True, "choosing_flops": None, "training_flops": None, "choosing_to_training": None,
+    "token_share": None, "share_without_answer": None,
 }  # fmt: skip
 """What a comparison of an earlier version does not hold."""
 TOGETHER = (
@@ -216,8 +217,8 @@ def lines(found: Comparison) -> Section:
     places = decimals(widths)
     columns = [
         Column("Method"), Column("Keep"), Column("Rows", True), Column("Tokens", True),
-        Column("Steps", True), Column("FLOPs to choose", True), Column("FLOPs to train", True),
-        Column("Choosing to training", True),
+        Column("Of the pool", True), Column("Steps", True), Column("FLOPs to choose", True),
+        Column("FLOPs to train", True), Column("Choosing to training", True),
         Column(f"Mean {found.metric}", True), Column("SD", True),
         Column("Each seed", True), Column("Better than random by", True),
         Column(f"{found.level} interval", True), Column("p (better)", True),
@@ -225,7 +226,10 @@ def lines(found: Comparison) -> Section:
     ]  # fmt: skip
     has_replies = any(x["share_that_stop"] is not None for x in found.lines)
     if has_replies:
-        columns += [Column("Unscored", True), Column("Stop by themselves", True)]
+        columns += [
+            Column("Unscored", True), Column("Stop by themselves", True),
+            Column("Hold no answer", True),
+        ]  # fmt: skip
     parts: list[Child] = [
         explain(
             "Differences are paired by item and seed and positive where the line is better than "
@@ -261,6 +265,7 @@ def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
         x["keep"],
         count(x["rows"]),
         count(x["tokens"]),
+        share(x["token_share"], 1.0),
         count(x["steps"]),
         flops(x["choosing_flops"]),
         flops(x["training_flops"]),
@@ -273,7 +278,8 @@ def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
         probability(x["p_better"]),
         probability(x["p_holm"]),
         count(x["unscored"]),
-        share(x["share_that_stop"], 1.0) if x["share_that_stop"] is not None else "–",
+        share(x["share_that_stop"], 1.0),
+        share(x["share_without_answer"], 1.0),
     )
 
 

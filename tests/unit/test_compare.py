@@ -18,6 +18,7 @@ from treadle.errors import BudgetError, DataError, RecipeError
 from treadle.flywheel.check_recipe import read_recipe
 from treadle.flywheel.compare_table import Cell, _answers, _correct
 from treadle.models import scripted
+from treadle.stages import train_rows
 from turns import QUICK, RECIPE, records, write_lines, write_turn
 
 COMPARE = """\
@@ -383,3 +384,26 @@ def test_the_page_shows_failures_of_form(tmp_path: Path) -> None:
     for one in found["cells"]:
         assert 0 <= one["share_without_answer"] <= 1
     assert "Hold no answer" in (tmp_path / "runs" / "x" / "report.html").read_text()
+
+
+def test_the_targets_own_rows_are_trained_on_as_a_reference(tmp_path: Path) -> None:
+    methods = "compare: {methods: [bm25], keep: [30%], controls: [], length_matched: false}\n"
+    recipe = write_turn(tmp_path, QUICK + methods, rows=40)
+    target = [*records(6, seed=8), records(30, seed=2)[0]]  # the last one is an evaluation item
+    write_lines(tmp_path / "dev.jsonl", target)
+    overrides = ["data.target=dev.jsonl"]
+    out = tmp_path / "runs" / "x"
+    with_target = treadle.check(recipe, overrides=overrides)[1].tokens
+    found = treadle.compare(recipe, out=out, overrides=overrides, progress=False)
+    (line,) = (one for one in found["cells"] if one["method"] == "target_rows")
+    assert (line["role"], line["rows"], line["choosing_flops"]) == ("reference", 6, 0)
+    assert line["p_better"] is line["p_holm"] is None
+    chosen = pl.read_parquet(out / "selections.parquet").filter(method="target_rows")["id"]
+    loaded = treadle.load(tmp_path / "dev.jsonl").pool
+    leaked = treadle.load(tmp_path / "heldout.jsonl").pool.ids
+    assert sorted(chosen) == sorted(set(loaded.ids) - set(leaked))
+    alone = train_rows(loaded.keep(chosen), out=tmp_path / "own", model="scripted", seed=0)
+    assert alone["tokens"] == line["trained_tokens"]
+    assert "target_rows" in (out / "report.html").read_text()
+    other = treadle.check(recipe, overrides=[*overrides, "data.target=heldout.jsonl"])[1].tokens
+    assert other > with_target

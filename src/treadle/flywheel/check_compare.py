@@ -65,7 +65,10 @@ def method_of(
 def selector_of(checker: Checker, name: str, options: dict[str, Any]) -> registry.BoundOp | None:
     """Bind a selector by its own name, or whatever `select` would make of its options."""
     where = ("compare", "methods", name)
-    if name in NOT_METHODS or not name.replace("_", "").replace("-", "").isalnum():
+    if (
+        name in (*NOT_METHODS, "target_rows")
+        or not name.replace("_", "").replace("-", "").isalnum()
+    ):
         checker.fail(where, f"compare.methods: {name!r} cannot be the name of a method.")
         return None
     is_selector = any(op.name == name for op in registry.ops("select"))

@@ -13,7 +13,7 @@ depend on which others stand beside it, as it would if pool statistics were thos
 A budget is a share of the pool's tokens, so all arms of one budget cost alike and one random draw a
 seed is the token-matched control of every method. `NAME~length` is a random draw with the histogram
 of reply lengths of method NAME: what a method wins over it is not length. Every arm is trained with
-every seed; the whole pool (`full`) once, as a reference. A method that trains students on the way
+every seed; the whole pool (`full`) once, as a reference; and the target's own rows, if there is a target. A method that trains students on the way
 does so once a budget (a draw), by the section `train`, whatever `train_for` says.
 
 With `train_for: [2e15 FLOPs]` every arm may spend so many FLOPs on choosing and training together: see
@@ -40,13 +40,15 @@ from treadle.data.verdict import RESULT_SCHEMA
 from treadle.errors import DataError
 from treadle.flywheel.arms import Arm, Teach, Trained, choose, stopped_at, train_arms
 from treadle.flywheel.compare_table import Cell, tabulate
-from treadle.flywheel.features import plan, user_columns
+from treadle.flywheel.compare_target import TARGET, target_of
+from treadle.flywheel.features import Features, plan, user_columns
 from treadle.flywheel.flops import flops_a_token, lengths_of
 from treadle.flywheel.recipe import Comparison, Method
 from treadle.flywheel.round import Measured, Round, everything
 
 NAMED = ("name", "method", "role", "keep", "train_for")
 RANDOM, FULL, BEFORE, LIKE = "random", "full", "before", "~length"
+TARGET_KEEP = "target"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,13 @@ class Contest:
         selectors = [bound for method in methods for bound in method.selectors]
         measured = one.measure(inputs, clean, selectors)
         cells = [*self.choose(clean, measured), *self.whole(measured)]
+        target = target_of(one, inputs)
+        aimed = self.aimed(target[1]) if target else []
         one.observer.stage("train")
-        trained = {cell.name: self.train(cell, clean, measured) for cell in cells}
+        trained = {cell.name: self.train(cell, clean, measured.features) for cell in cells}
+        if target:
+            trained |= {cell.name: self.train(cell, *target) for cell in aimed}
+        cells += aimed
         one.observer.note(f"{sum(map(len, trained.values())):,} students")
         students = [student for group in trained.values() for student in group]
         results = one.evaluate(inputs.sealed, students)
@@ -139,7 +146,7 @@ class Contest:
         return {n: Method((), bound) for n, bound in {RANDOM: draw, **self.plan.controls}.items()}
 
     def role(self, method: str) -> str:
-        if method == FULL:
+        if method in (FULL, TARGET):
             return "reference"
         return "method" if method in self.plan.methods else "control"
 
@@ -196,14 +203,24 @@ class Contest:
             yield self.cell(FULL, "100%", train_for, chosen, measured.rows)
         yield Cell(BEFORE, "reference", "0%", "not trained", ())
 
-    def train(self, cell: Cell, clean: Pool, measured: Measured) -> list[Trained]:
-        """Train a cell with every seed."""
-        lengths, context = measured.features.frame, self.round.context
+    def aimed(self, lengths: Features) -> list[Cell]:
+        """The target's own rows."""
+        chosen = Chosen((everything(lengths.frame),), (0,))
+        return [
+            replace(
+                self.cell(TARGET, TARGET_KEEP, train_for, chosen, lengths.frame), own=lengths.frame
+            )
+            for train_for in self.plan.trainings
+        ]
+
+    def train(self, cell: Cell, pool: Pool, features: Features) -> list[Trained]:
+        """Train a cell with every seed, on rows of a pool."""
+        lengths, context = features.frame, self.round.context
         return [
             trained
             for seed, bound in enumerate(cell.trainers)
             for trained in train_arms(
-                [Arm(cell.name, (seed,), cell.selection(seed))], clean, lengths, bound, context
+                [Arm(cell.name, (seed,), cell.selection(seed))], pool, lengths, bound, context
             )
         ]
 

@@ -43,6 +43,8 @@ class Cell:
     """FLOPs of each selection."""
     trainers: tuple[BoundOp, ...] = ()
     """One a seed; none where choosing leaves too little for a single step."""
+    own: pl.DataFrame | None = None
+    """Lengths of its rows, where they are not the pool's."""
 
     @property
     def is_affordable(self) -> bool:
@@ -207,7 +209,8 @@ def _name(line: Mapping[str, Any]) -> str:
 
 def _sizes(cell: Cell, rows: pl.DataFrame, trained: Sequence[Trained]) -> dict[str, Any]:
     """Rows, tokens, steps and the length of replies; means where rows are drawn anew."""
-    picked = [rows.filter(pl.col("id").is_in(s.ids)) for s in cell.selections]
+    known = rows if cell.own is None else cell.own
+    picked = [known.filter(pl.col("id").is_in(s.ids)) for s in cell.selections]
     steps = [int(t.figures["steps"]) for t in trained]
     used = [int(t.figures["tokens"]) for t in trained]
     tokens = [int(frame["length_total"].sum()) for frame in picked]
@@ -264,6 +267,8 @@ def _seconds(costs: Sequence[Mapping[str, Any]], prefix: str) -> float | None:
 
 def _composition(cell: Cell, columns: Sequence[pl.DataFrame]) -> dict[str, dict[str, float]]:
     """The share of each value of the user's columns among the chosen rows, the commonest first."""
+    if cell.own is not None:
+        return {}
     found = {}
     ids = pl.Series([key for s in cell.selections for key in s.ids], dtype=pl.String)
     for frame in columns:

@@ -76,6 +76,11 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
     pool_tokens = mean * rows
     counted = _compared if recipe.compare is not None else _turned
     trainings, trained_tokens = counted(recipe, rows, pool_tokens)
+    if recipe.compare is not None and inputs.target is not None:
+        for training in recipe.compare.trainings.values():
+            trainings += recipe.gate.seeds
+            part = _arm(training, 0.0, recipe, tokens_of(inputs.target), len(inputs.target))
+            trained_tokens += recipe.gate.seeds * part
     generated = items * int(recipe.evaluator.options.get("max_new_tokens", 0))
     students = trainings + 1
     on_the_way = _on_the_way(recipe, rows, pool_tokens)

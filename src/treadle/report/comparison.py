@@ -236,7 +236,8 @@ def lines(found: Comparison) -> Section:
             "random rows of the same budget and training. `NAME~length` is a random draw with the "
             "reply lengths of NAME: what NAME wins over it is not length. p (Holm) corrects for "
             "the number of methods compared. The whole pool was trained on with one seed; at equal "
-            "epochs it costs more. FLOPs to choose are those of models reading rows, in full for each "
+            "epochs it costs more. `target_rows` is trained on the target's own examples, and is no "
+            "control either: few rows, and tokens that no budget matches. FLOPs to choose are those of models reading rows, in full for each "
             "method even where methods share them; word counts, lengths and search count as nothing."
         )
     ]

@@ -33,7 +33,7 @@ from treadle.op import BoundOp
 from treadle.report.comparison import write_comparison
 from treadle.report.numbers import flops
 from treadle.train.lessons import schedule
-from turns import QUICK, write_turn
+from turns import QUICK, records, write_lines, write_turn
 
 MILLION = 1_000_000
 
@@ -389,3 +389,27 @@ def test_check_estimates_what_a_budget_in_flops_trains(tmp_path: Path) -> None:
     more = tokens("6e12 FLOPs") - tokens("3e12 FLOPs")
     assert more == pytest.approx(9 * 3e12 / (6 * MILLION), abs=2)
     assert tokens("1e8 FLOPs") < tokens("1 epoch")
+
+
+def test_the_targets_passes_and_students_on_the_way_are_part_of_choosing(tmp_path: Path) -> None:
+    methods = (
+        "compare: {methods: {near: {method: round_robin, on: hidden_state}, taught: {method: mods, "
+        "by: length}}, keep: [30%], controls: [], length_matched: false}\n"
+    )
+    recipe = write_turn(tmp_path, QUICK + methods, rows=40)
+    write_lines(tmp_path / "dev.jsonl", records(6, seed=8))
+    out = tmp_path / "runs" / "x"
+    overrides = ["data.target=dev.jsonl"]
+    found = treadle.compare(recipe, out=out, overrides=overrides, progress=False)
+    ids = pl.read_parquet(out / "selections.parquet").filter(method="full")["id"].to_list()
+    pool = treadle.load(tmp_path / "pool.jsonl").pool.keep(ids)
+    target = treadle.load(tmp_path / "dev.jsonl").pool
+    near, taught = (
+        next(c["choosing_flops"] for c in found["cells"] if c["method"] == name)
+        for name in ("near", "taught")
+    )
+    read = sum(len(t.ids) for rows in (pool, target) for t in tokens_of(rows).values())
+    assert near == 2 * MILLION * read
+    stages = {c["stage"]: c["tokens"] for c in treadle.Run(out).costs()}
+    trained = stages["select.taught 30%.train"]
+    assert taught == 6 * MILLION * trained + 2 * MILLION * read_for_ifd(pool)

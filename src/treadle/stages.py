@@ -28,7 +28,8 @@ from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import choose
 from treadle.flywheel.audits import audit_context
-from treadle.flywheel.check_recipe import AUDITED, short_form
+from treadle.flywheel.check_parts import short_form
+from treadle.flywheel.check_recipe import AUDITED
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.progress import Observer, watched
 from treadle.flywheel.school import School

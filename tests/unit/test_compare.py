@@ -11,10 +11,15 @@ import polars as pl
 import pytest
 
 import treadle
+from treadle import op as registry
+from treadle.context import Context
+from treadle.data.row import Message, Row, to_frame
 from treadle.errors import BudgetError, DataError, RecipeError
 from treadle.flywheel.check_recipe import read_recipe
-from treadle.flywheel.compare_table import _correct
-from turns import QUICK, RECIPE, write_turn
+from treadle.flywheel.compare_table import Cell, _answers, _correct
+from treadle.models import scripted
+from treadle.stages import train_rows
+from turns import QUICK, RECIPE, records, write_lines, write_turn
 
 COMPARE = """\
 compare:
@@ -318,3 +323,87 @@ def test_steps_are_written_out_as_they_are_read(tmp_path: Path) -> None:
     again = read_recipe(tmp_path / "again.yaml")
     assert again.resolved() == first.resolved()
     assert isinstance(first.resolved()["compare"]["methods"]["filtered"], list)  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_every_line_says_what_share_of_the_pools_tokens_it_holds(table: dict[str, Any]) -> None:
+    whole = cell(table, "full", "100%", "1 epoch")["tokens"]
+    for one in table["cells"]:
+        if one["rows"]:
+            assert one["token_share"] == pytest.approx(one["tokens"] / whole)
+        else:
+            assert one["token_share"] is None
+
+
+def test_rows_of_several_files_are_counted_by_file(tmp_path: Path) -> None:
+    methods = "compare: {methods: [k_center], keep: [30%], controls: [], length_matched: false}\n"
+    recipe = write_turn(tmp_path, QUICK + methods, rows=40)
+    write_lines(tmp_path / "more.jsonl", records(40, seed=7))
+    overrides = ["data.train=[pool.jsonl, more.jsonl]"]
+    found = treadle.compare(
+        recipe, out=tmp_path / "runs" / "x", overrides=overrides, progress=False
+    )
+    (line,) = (one for one in found["cells"] if one["method"] == "k_center")
+    chosen = pl.read_parquet(tmp_path / "runs" / "x" / "selections.parquet")
+    mine = chosen.filter(method="k_center")["id"].to_list()
+    more = set(treadle.load(tmp_path / "more.jsonl").pool.ids)
+    by_hand = sum(key in more for key in mine) / len(mine)
+    assert 0 < by_hand < 1
+    assert line["composition"]["file"]["more.jsonl"] == pytest.approx(by_hand)
+    assert "more.jsonl" in (tmp_path / "runs" / "x" / "report.html").read_text()
+
+
+def test_failures_of_form_are_counted_apart_from_wrong_answers() -> None:
+    replies = {"1?": "It is 1", "2?": "It is 9", "3?": "no idea", "4?": ""}
+    items = to_frame(
+        [
+            Row("chat", (Message("user", q), Message("assistant", f"It is {q[0]}", trains=True)))
+            for q in replies
+        ]
+    )
+    items = items.with_columns(pl.col("id").alias("item"))
+    student = scripted.load(replies)
+    for name, without in (("last_number", 2), ("exact_match", 1)):
+        found = registry.get("evaluate", name).bind({}).make()(student, items, Context())
+        assert found["score"].sum() == 1
+        assert found["has_answer"].to_list().count(False) == without
+        results = found.with_columns(pl.lit("x").alias("arm"))
+        assert (
+            _answers(results, Cell("x", "method", "", "", ()))["share_without_answer"]
+            == without / 4
+        )
+
+
+def test_the_page_shows_failures_of_form(tmp_path: Path) -> None:
+    methods = "compare: {methods: [k_center], keep: [30%], controls: [], length_matched: false}\n"
+    recipe = write_turn(tmp_path, QUICK + methods, rows=30)
+    overrides = ["gate.metric=exact_match", "evaluate.max_new_tokens=4"]
+    found = treadle.compare(
+        recipe, out=tmp_path / "runs" / "x", overrides=overrides, progress=False
+    )
+    for one in found["cells"]:
+        assert 0 <= one["share_without_answer"] <= 1
+    assert "Hold no answer" in (tmp_path / "runs" / "x" / "report.html").read_text()
+
+
+def test_the_targets_own_rows_are_trained_on_as_a_reference(tmp_path: Path) -> None:
+    methods = "compare: {methods: [bm25], keep: [30%], controls: [], length_matched: false}\n"
+    recipe = write_turn(tmp_path, QUICK + methods, rows=40)
+    target = [*records(6, seed=8), records(30, seed=2)[0]]  # the last one is an evaluation item
+    write_lines(tmp_path / "dev.jsonl", target)
+    overrides = ["data.target=dev.jsonl"]
+    out = tmp_path / "runs" / "x"
+    with_target = treadle.check(recipe, overrides=overrides)[1].tokens
+    found = treadle.compare(recipe, out=out, overrides=overrides, progress=False)
+    (line,) = (one for one in found["cells"] if one["method"] == "target_rows")
+    assert (line["role"], line["rows"], line["choosing_flops"]) == ("reference", 6, 0)
+    assert line["p_better"] is line["p_holm"] is None
+    chosen = pl.read_parquet(out / "selections.parquet").filter(method="target_rows")["id"]
+    loaded = treadle.load(tmp_path / "dev.jsonl").pool
+    leaked = treadle.load(tmp_path / "heldout.jsonl").pool.ids
+    assert sorted(chosen) == sorted(set(loaded.ids) - set(leaked))
+    alone = train_rows(loaded.keep(chosen), out=tmp_path / "own", model="scripted", seed=0)
+    assert alone["tokens"] == line["trained_tokens"]
+    assert "target_rows" in (out / "report.html").read_text()
+    other = treadle.check(recipe, overrides=[*overrides, "data.target=heldout.jsonl"])[1].tokens
+    assert other > with_target

@@ -192,9 +192,10 @@ def compare(
       compare:
         methods: {ifd: {by: ifd}, spread: {by: ifd, diverse: k_center}, k_center: }
         keep: [10%, 30%]              # shares of the pool's tokens
-        train_for: [1 epoch, 60 steps]
+        train_for: [1 epoch, 60 steps, 2e15 FLOPs]
 
-    A method may be a list of steps, of which the last takes the budget:
+    `2e15 FLOPs` is what choosing and training of an arm may take together: the costlier the method, the
+    shorter its training. A method may be a list of steps, of which the last takes the budget:
     `filtered: [{by: ifd, keep: 60%}, {diverse: facility_location}]`.
 
     Every arm is trained with `gate.seeds` seeds. The folder gets report.html, comparison.csv and
@@ -213,12 +214,31 @@ def compare(
         show.as_json(found)
         return
     rows = [
-        (c["method"], c["keep"], c["train_for"], f"{c['mean']:.4f}", _difference(c))
+        (c["method"], c["keep"], c["train_for"], _mean(c), _difference(c), _flops(c))
         for c in found["cells"]
     ]
-    heads = ("method", "keep", "trained for", found["metric"], "better than random by")
+    heads = (
+        "method",
+        "keep",
+        "trained for",
+        found["metric"],
+        "better than random by",
+        "FLOPs: choosing + training",
+    )
     show.table(heads, rows)
     show.say(f"\n{found['headline']}. {found['sentence']}")
+
+
+def _mean(cell: Mapping[str, Any]) -> str:
+    return f"{cell['mean']:.4f}" if cell["affordable"] else "not affordable"
+
+
+def _flops(cell: Mapping[str, Any]) -> str:
+    if cell["choosing_flops"] is None:
+        return ""
+    training = cell["training_flops"]
+    told = f"{training:.2g}" if training is not None else "nothing"
+    return f"{cell['choosing_flops']:.2g} + {told}"
 
 
 def _difference(cell: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ Results are one row per arm, training seed and evaluation item (RESULT_SCHEMA). 
 tested one), its controls (`random`, `longest`), the reference `full`, and `before` (the untrained
 student). `score` is oriented so that higher is better; `value` is the figure to show (`nll` in nats
 a token, lower is better; `exact_match` 0 or 1). `source` is the cluster that an item belongs to.
+`item` is the name of the evaluation set, a colon, and the id of the row.
 """
 
 from __future__ import annotations
@@ -84,3 +85,19 @@ class Verdict:
     def as_json(self) -> dict[str, object]:
         """Return plain data for `verdict.json`."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class SetResult:
+    """The same figures for the items of one evaluation set. They decide nothing."""
+
+    items: int
+    arms: tuple[Arm, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def by_set(results: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Part results by evaluation set, in the order of the sets' names."""
+    names = results.with_columns(pl.col("item").str.replace(":[^:]*$", "").alias("_set"))
+    parts = names.partition_by("_set", as_dict=True, include_key=False)
+    return {str(name): parts[(name,)] for (name,) in sorted(parts)}

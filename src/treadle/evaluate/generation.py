@@ -19,14 +19,21 @@ from treadle.data.row import from_frame
 from treadle.models.protocol import Student
 
 Check = Callable[[str, str], bool | None]
+HasAnswer = Callable[[str], bool]
+
+
+def _says_something(reply: str) -> bool:
+    return bool(reply.strip())
 
 
 def answered(
-    check: Check, max_new_tokens: int
+    check: Check, max_new_tokens: int, has_answer: HasAnswer = _says_something
 ) -> Callable[[Student, pl.DataFrame, Context], pl.DataFrame]:
     """Return an evaluation: greedy replies, checked by `check(reply, gold)`.
 
     `check` returns True, False, or None for *cannot tell*, which leaves the item unscored.
+    `has_answer` says whether a reply holds anything that could be an answer, right or wrong: one that
+    does not scores as `check` says and is counted as a failure of form besides.
     """
 
     def run(student: Student, items: pl.DataFrame, context: Context) -> pl.DataFrame:
@@ -43,6 +50,7 @@ def answered(
                 "score": pl.Series(value, dtype=pl.Float64),
                 "reply": [r.text for r in replies],
                 "has_stopped": [r.has_stopped for r in replies],
+                "has_answer": [has_answer(r.text) for r in replies],
                 "tokens": [r.prompt_tokens + r.tokens for r in replies],
             }
         )

@@ -23,14 +23,14 @@ def last_number(
     """Score 1 when the last number of the reply equals the last number of the answer.
 
     Fails where the reply goes on after its answer and mentions another number. An item whose answer
-    holds no number stays unscored; a reply without one scores 0.
+    holds no number stays unscored; a reply without one scores 0, and reports count it apart.
     """
 
     def check(reply: str, gold: str) -> bool | None:
         wanted = _last(gold)
         return None if wanted is None else _last(reply) == wanted
 
-    return answered(check, max_new_tokens)
+    return answered(check, max_new_tokens, lambda reply: _last(reply) is not None)
 
 
 def _last(text: str) -> Decimal | None:

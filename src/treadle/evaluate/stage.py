@@ -22,7 +22,11 @@ from treadle.machinery.folders import unpack
 from treadle.models.protocol import Student
 from treadle.op import BoundOp
 
-OPTIONAL: dict[str, type[pl.DataType]] = {"reply": pl.String, "has_stopped": pl.Boolean}
+OPTIONAL: dict[str, type[pl.DataType]] = {
+    "reply": pl.String,
+    "has_stopped": pl.Boolean,
+    "has_answer": pl.Boolean,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def evaluate_students(
     *,
     cluster: str | None = None,
 ) -> pl.DataFrame:
-    """Return the results of every candidate (RESULT_SCHEMA, then `reply` and `has_stopped`)."""
+    """Return the results of every candidate (RESULT_SCHEMA, then OPTIONAL)."""
     assert context.engine is not None
     store = context.engine.store
     items = items_of(sealed, cluster=cluster)

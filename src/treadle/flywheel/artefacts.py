@@ -6,6 +6,7 @@ dropped.jsonl failed.parquet                                                ever
 suspicions.parquet                                                          rows used that a person should see
 quarantine.jsonl quarantine_other.jsonl                                     every line that is no row
 counts.json figures.json verdict.json items.parquet                         what the report shows
+by_set.json by_set.csv                                                      each of several evaluation sets
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from treadle.data.formats.outcomes import write_by_kind
 from treadle.data.pool import Pool, encode_pool
 from treadle.data.row import from_frame
 from treadle.data.selection import Selection
-from treadle.data.verdict import RESULT_SCHEMA, Verdict
+from treadle.data.verdict import RESULT_SCHEMA, SetResult, Verdict
 from treadle.errors import DataError
 from treadle.evaluate.sealed import SealedSets, reveal
 from treadle.flywheel.arms import TESTED, Arm, Trained
@@ -208,6 +209,21 @@ class Artefacts:
     def verdict(self, verdict: Verdict, sealed: SealedSets) -> None:
         self.folder.write_frame("items.parquet", reveal(sealed))
         self.folder.write_json("verdict.json", verdict.as_json())
+
+    def sets(self, found: Mapping[str, SetResult]) -> None:
+        """Write the figures of each evaluation set."""
+        self.folder.write_json("by_set.json", {name: asdict(one) for name, one in found.items()})
+        lines = [
+            {"set": name, **asdict(one), **_means(result, one.against)}
+            for name, result in found.items()
+            for one in result.comparisons
+        ]
+        self.folder.write("by_set.csv", pl.DataFrame(lines).write_csv().encode())
+
+
+def _means(result: SetResult, against: str) -> dict[str, float]:
+    means = {arm.name: arm.mean for arm in result.arms}
+    return {"mean_selected": means[TESTED], "mean_against": means[against]}
 
 
 def with_unsampled(

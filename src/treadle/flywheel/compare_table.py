@@ -17,13 +17,16 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.selection import Selection
-from treadle.data.verdict import RESULT_SCHEMA
+from treadle.data.verdict import RESULT_SCHEMA, by_set
+from treadle.errors import DataError
 from treadle.flywheel.arms import Trained
 from treadle.gate.pairs import compare
 from treadle.gate.results import Results, read_results
+from treadle.op import BoundOp
 
 RESAMPLES = 10_000
 SHOWN_VALUES = 8
+DIFFERENCE = ("difference", "low", "high", "p_better", "p_worse")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,16 @@ class Cell:
     train_for: str
     selections: tuple[Selection, ...]
     """One, or one a seed where the rows are drawn anew; none for the untrained student."""
+    choosing: tuple[int, ...] = ()
+    """FLOPs of each selection."""
+    trainers: tuple[BoundOp, ...] = ()
+    """One a seed; none where choosing leaves too little for a single step."""
+    own: pl.DataFrame | None = None
+    """Lengths of its rows, where they are not the pool's."""
+
+    @property
+    def is_affordable(self) -> bool:
+        return bool(self.trainers) or not self.selections
 
     @property
     def name(self) -> str:
@@ -55,6 +68,7 @@ def tabulate(
     *,
     metric: str,
     alpha: float,
+    flops_a_token: int,
     context: Context,
 ) -> dict[str, Any]:
     """Return the whole comparison as plain data.
@@ -63,6 +77,7 @@ def tabulate(
         rows: features of the rows that could be chosen.
         columns: frames of `id` and one of the user's columns, whose values are counted in each line.
         costs: seconds and tokens by stage, from the ledger.
+        flops_a_token: what training on a token takes.
     """
     found = read_results(results.select(*RESULT_SCHEMA))
     lines = []
@@ -74,17 +89,25 @@ def tabulate(
         line |= _values(found, cell)
         line |= _against_random(found, cell, alpha, context)
         line |= _sizes(cell, rows, trained.get(cell.name, []))
+        line |= _flops(cell, line["trained_tokens"], flops_a_token)
         line |= _answers(results, cell)
         line |= {"train_seconds": _seconds(costs, f"train.{cell.name}-")}
         line |= {"composition": _composition(cell, columns), "left": _left(cell)}
         lines.append(line)
     _correct(lines)
+    sets = by_set(results.select(*RESULT_SCHEMA))
+    if len(sets) > 1:
+        for name, part in sets.items():
+            one = read_results(part)
+            for line, cell in zip(lines, cells, strict=True):
+                line.setdefault("sets", {})[name] = _of_set(one, cell, alpha, context)
     seeds = max(len(line["by_seed"]) for line in lines)
     return {
         **_told(lines, alpha, seeds),
         "metric": metric,
         "alpha": alpha,
         "items": len(found.items),
+        "sets": {name: part["item"].n_unique() for name, part in sets.items()},
         "seeds": seeds,
         "cells": lines,
         "overlap": _overlap(cells),
@@ -94,8 +117,12 @@ def tabulate(
 
 def _values(found: Results, cell: Cell) -> dict[str, Any]:
     """Mean over items that all seeds have scored: every seed, their mean and spread."""
+    if not cell.is_affordable:
+        return {"mean": None, "sd": None, "by_seed": [], "unscored": None}
     values_SN = found.arm(cell.name).values
     is_scored = np.isfinite(values_SN).all(axis=0)
+    if not is_scored.any():
+        return {"mean": None, "sd": None, "by_seed": [], "unscored": values_SN.shape[1]}
     by_seed = values_SN[:, is_scored].mean(axis=1)
     spread = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
     return {
@@ -108,19 +135,27 @@ def _values(found: Results, cell: Cell) -> dict[str, Any]:
 
 def _against_random(found: Results, cell: Cell, alpha: float, context: Context) -> dict[str, Any]:
     """The paired difference of scores to the random draws: above 0 is better."""
-    names = ("difference", "low", "high", "p_better", "p_worse")
-    if cell.method == "random":
-        return dict.fromkeys(names)
+    if cell.method == "random" or not cell.is_affordable:
+        return dict.fromkeys(DIFFERENCE)
     # The whole pool and the untrained student have no budget: any random line would do, none does.
     random = f"random {cell.keep} {cell.train_for}"
     if random not in found.arms:
-        return dict.fromkeys(names)
+        return dict.fromkeys(DIFFERENCE)
     pair = compare(
         found.arm(cell.name), found.arm(random), found.clusters, "random", "control",
         alpha=alpha, resamples=RESAMPLES, rng=context.rng("compare", cell.name),
     )  # fmt: skip
     one = pair.comparison
-    return dict(zip(names, (one.effect, one.low, one.high, one.p_better, one.p_worse), strict=True))
+    values = (one.effect, one.low, one.high, one.p_better, one.p_worse)
+    return dict(zip(DIFFERENCE, values, strict=True))
+
+
+def _of_set(found: Results, cell: Cell, alpha: float, context: Context) -> dict[str, Any]:
+    """The figures of a line over the items of one evaluation set; none where too few are scored."""
+    try:
+        return _values(found, cell) | _against_random(found, cell, alpha, context)
+    except DataError:  # a set of one item, or of one that all arms have scored, compares nothing
+        return _values(found, cell) | dict.fromkeys(DIFFERENCE)
 
 
 def _correct(lines: Sequence[dict[str, Any]]) -> None:
@@ -148,11 +183,13 @@ def standing(line: Mapping[str, Any], alpha: float) -> str:
 
 def _told(lines: Sequence[Mapping[str, Any]], alpha: float, seeds: int) -> dict[str, str]:
     """Say what came out, in a headline and a sentence."""
-    methods = [line for line in lines if line["role"] == "method"]
+    planned = [line for line in lines if line["role"] == "method"]
+    methods = [line for line in planned if line["affordable"]]
+    poor = "; ".join(_name(line) for line in planned if not line["affordable"])
     better = [line for line in methods if standing(line, alpha) == "better"]
     worse = sum(standing(line, alpha) == "worse" for line in methods)
     firm = [line for line in better if line["p_holm"] <= alpha]
-    named = "; ".join(f"{x['method']} at {x['keep']}, {x['train_for']}" for x in firm)
+    named = "; ".join(map(_name, firm))
     total = len(methods)
     return {
         "headline": f"{len(better)} of {total} comparisons beat random rows of the same tokens",
@@ -160,33 +197,66 @@ def _told(lines: Sequence[Mapping[str, Any]], alpha: float, seeds: int) -> dict[
             f"{worse} lost to them, and {total - len(better) - worse} cannot be told apart. At this "
             f"level about {alpha * total:.1f} would seem to win by luck alone; after Holm's "
             f"correction {len(firm)} stand{f': {named}' if firm else ''}."
+            + (f" Not affordable, because choosing alone takes the budget: {poor}." if poor else "")
             + (" With one seed no interval holds the luck of training." if seeds == 1 else "")
         ),
     }
 
 
+def _name(line: Mapping[str, Any]) -> str:
+    return f"{line['method']} at {line['keep']}, {line['train_for']}"
+
+
 def _sizes(cell: Cell, rows: pl.DataFrame, trained: Sequence[Trained]) -> dict[str, Any]:
     """Rows, tokens, steps and the length of replies; means where rows are drawn anew."""
-    picked = [rows.filter(pl.col("id").is_in(s.ids)) for s in cell.selections]
+    known = rows if cell.own is None else cell.own
+    picked = [known.filter(pl.col("id").is_in(s.ids)) for s in cell.selections]
     steps = [int(t.figures["steps"]) for t in trained]
     used = [int(t.figures["tokens"]) for t in trained]
+    tokens = [int(frame["length_total"].sum()) for frame in picked]
+    whole = int(rows["length_total"].sum())
 
     def mean(values: Sequence[float]) -> float | None:
         return float(np.mean(values)) if values else None
 
     return {
         "rows": mean([frame.height for frame in picked]),
-        "tokens": mean([int(frame["length_total"].sum()) for frame in picked]),
+        "tokens": mean(tokens),
+        "token_share": float(np.mean(tokens)) / whole if tokens and whole else None,
         "steps": mean(steps),
         "trained_tokens": mean(used),
         "reply_tokens": mean([float(frame["length"].mean()) for frame in picked]),  # type: ignore[arg-type]
     }
 
 
+def _flops(cell: Cell, trained_tokens: float | None, flops_a_token: int) -> dict[str, Any]:
+    """FLOPs of choosing and of training a student, and the first relative to the second."""
+    choosing = float(np.mean(cell.choosing)) if cell.choosing else None
+    training = trained_tokens * flops_a_token if trained_tokens is not None else None
+    return {
+        "affordable": cell.is_affordable,
+        "choosing_flops": choosing,
+        "training_flops": training,
+        "choosing_to_training": choosing / training if training and choosing is not None else None,
+    }
+
+
 def _answers(results: pl.DataFrame, cell: Cell) -> dict[str, Any]:
-    """The share of generated answers that stop by themselves: bad format, apart from wrong."""
-    mine = results.filter(pl.col("arm") == cell.name)["has_stopped"].drop_nulls()
-    return {"share_that_stop": float(mine.mean()) if len(mine) else None}  # type: ignore[arg-type]
+    """Failures of form, apart from wrong answers, where answers are generated.
+
+    The share of replies that stop by themselves, and of those that hold no answer at all.
+    """
+    mine = results.filter(pl.col("arm") == cell.name)
+    stopped, answered = (_share(mine[name]) for name in ("has_stopped", "has_answer"))
+    return {
+        "share_that_stop": stopped,
+        "share_without_answer": None if answered is None else 1 - answered,
+    }
+
+
+def _share(flags: pl.Series) -> float | None:
+    known = flags.drop_nulls()
+    return float(known.mean()) if len(known) else None  # type: ignore[arg-type]
 
 
 def _seconds(costs: Sequence[Mapping[str, Any]], prefix: str) -> float | None:
@@ -197,6 +267,8 @@ def _seconds(costs: Sequence[Mapping[str, Any]], prefix: str) -> float | None:
 
 def _composition(cell: Cell, columns: Sequence[pl.DataFrame]) -> dict[str, dict[str, float]]:
     """The share of each value of the user's columns among the chosen rows, the commonest first."""
+    if cell.own is not None:
+        return {}
     found = {}
     ids = pl.Series([key for s in cell.selections for key in s.ids], dtype=pl.String)
     for frame in columns:

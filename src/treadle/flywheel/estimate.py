@@ -17,9 +17,12 @@ from treadle.data.pool import Pool
 from treadle.data.row import texts
 from treadle.flywheel.arms import passes
 from treadle.flywheel.features import plan
+from treadle.flywheel.flops import Training, flops_a_token
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.machine import Machine, free_bytes, this_machine
 from treadle.flywheel.recipe import Method, Recipe, Step
+from treadle.models.meter import READ
+from treadle.models.scripted import PARAMETERS as NOMINAL
 from treadle.op import BoundOp
 
 CHARACTERS_A_TOKEN = 4.0
@@ -73,6 +76,11 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
     pool_tokens = mean * rows
     counted = _compared if recipe.compare is not None else _turned
     trainings, trained_tokens = counted(recipe, rows, pool_tokens)
+    if recipe.compare is not None and inputs.target is not None:
+        for training in recipe.compare.trainings.values():
+            trainings += recipe.gate.seeds
+            part = _arm(training, 0.0, recipe, tokens_of(inputs.target), len(inputs.target))
+            trained_tokens += recipe.gate.seeds * part
     generated = items * int(recipe.evaluator.options.get("max_new_tokens", 0))
     students = trainings + 1
     on_the_way = _on_the_way(recipe, rows, pool_tokens)
@@ -85,8 +93,8 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
     }
     speed = machine.best * 1e9
     p = parameters or 0
-    lora = int(recipe.trainer.options.get("lora", 8) or 0) > 0
-    step = 4 if lora else 6
+    lora = bool(recipe.trainer.options.get("lora"))
+    step = flops_a_token(recipe.trainer, 1)
     setup = SECONDS_AN_ARM.get(recipe.student, 3.0)
     seconds = {
         "audit": len(inputs.pool) / 4_000,
@@ -131,16 +139,42 @@ def _compared(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
     """The same of a comparison."""
     plan = recipe.compare
     assert plan is not None
-    names = 1 + len(plan.controls) + len(plan.methods) * (2 if plan.length_matched else 1)
     arms, read = 0, 0.0
-    for bound in plan.trainers.values():
+    for training in plan.trainings.values():
         for share in plan.keep.values():
-            arms += names * recipe.gate.seeds
-            part = tokens * share * _epochs(bound.options, round(rows * share))
-            read += names * recipe.gate.seeds * part
+            for choosing, names in _rivals(recipe, rows, tokens):
+                arms += names * recipe.gate.seeds
+                part = _arm(training, choosing, recipe, tokens * share, round(rows * share))
+                read += names * recipe.gate.seeds * part
         arms += 1
-        read += tokens * _epochs(bound.options, rows)
+        read += _arm(training, 0.0, recipe, tokens, rows)
     return arms, read
+
+
+def _rivals(recipe: Recipe, rows: int, tokens: float) -> Iterator[tuple[float, int]]:
+    """Yield the tokens that a method or control reads to choose, and how many arms that is for."""
+    plan = recipe.compare
+    assert plan is not None
+    yield 0.0, 1 + len(plan.controls)
+    for method in plan.methods.values():
+        names = {name for bound in method.selectors for name in bound.needs}
+        often = sum(n for _, n in _readings(names, recipe))
+        yield often * _a_pass(tokens, rows), 2 if plan.length_matched else 1
+
+
+def _arm(training: Training, choosing: float, recipe: Recipe, tokens: float, rows: int) -> float:
+    """Tokens that one student of a comparison is trained on.
+
+    Under a budget in FLOPs they are what reading the pool to choose leaves; gradients and students
+    trained on the way leave less than is said here.
+    """
+    if training.flops is None:
+        return tokens * _epochs(training.trainer.options, rows)
+    parameters = parameters_of(recipe.student) or (NOMINAL if recipe.student == "scripted" else 0)
+    if not parameters:
+        return 0.0  # unknown: the estimate says so
+    left = training.flops - READ * parameters * choosing
+    return max(0.0, left / flops_a_token(training.trainer, parameters))
 
 
 @dataclass(frozen=True, slots=True)

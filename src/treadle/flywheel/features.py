@@ -6,9 +6,10 @@ fault of the machine (no memory, no file handles) is not the row's: it ends the 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -18,8 +19,10 @@ from treadle.context import Context
 from treadle.data.pool import Pool, from_parquet, to_parquet
 from treadle.data.row import column
 from treadle.errors import BudgetError, DataError, ModelError, RecipeError, StoreError, nearest
+from treadle.machinery.code import code_hash
 from treadle.machinery.engine import Commit, Output, Stage, Task, gather
 from treadle.machinery.store import Store
+from treadle.models import meter
 from treadle.op import BoundOp
 
 FAILED = {"id": pl.String, "op": pl.String, "reason": pl.String}
@@ -27,10 +30,14 @@ FAILED = {"id": pl.String, "op": pl.String, "reason": pl.String}
 
 @dataclass(frozen=True)
 class Features:
-    """Feature columns by row id, and the rows on which a measure failed (`id`, `op`, `reason`)."""
+    """Feature columns by row id, and the rows on which a measure failed (`id`, `op`, `reason`).
+
+    `flops` says what the models computed for each measure, whenever that was (`models.meter`).
+    """
 
     frame: pl.DataFrame
     failed: pl.DataFrame
+    flops: Mapping[str, int] = field(default_factory=dict)
 
 
 def plan(needs: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list[BoundOp]:
@@ -108,12 +115,16 @@ def measure_pool(
     own = user_columns(pool, needs)
     names = {frame.columns[1] for frame in own}
     bounds = plan([name for name in needs if name not in names], options)
-    fits: dict[str, str] = {}
+    fits: dict[str, Commit] = {}
     if fitted_on is not None and any(bound.op.fit for bound in bounds):
         _measure(fitted_on, bounds, context, fits, stage)
     measured = _measure(pool, bounds, context, fits, stage)
     frame = pool.frame.select("id")
     store = context.engine.store
+    flops = {name: _flops(commits, store) for name, commits in measured.items()}
+    if fitted_on is None:
+        for name, fit in fits.items():
+            flops[name] += _flops([fit], store)
     bad: list[pl.DataFrame] = []
     for bound in bounds:
         commits = measured[bound.op.name]
@@ -134,11 +145,16 @@ def measure_pool(
             )
     failed_rows = pl.concat(bad) if bad else pl.DataFrame(schema=FAILED)
     failed_rows = failed_rows.unique("id", keep="first", maintain_order=True)
-    return Features(frame.sort("id"), failed_rows.sort("id"))
+    return Features(frame.sort("id"), failed_rows.sort("id"), flops)
+
+
+def _flops(commits: Iterable[Commit], store: Store) -> int:
+    """What the models computed in these tasks: each leaves that as its last blob."""
+    return sum(int(json.loads(store.get(commit.blobs[-1]))) for commit in commits)
 
 
 def _measure(
-    pool: Pool, bounds: Sequence[BoundOp], context: Context, fits: dict[str, str], part: str
+    pool: Pool, bounds: Sequence[BoundOp], context: Context, fits: dict[str, Commit], part: str
 ) -> dict[str, list[Commit]]:
     """Run measures, each after those that it needs; fit those that must be and are not in `fits`."""
     assert context.engine is not None
@@ -158,10 +174,10 @@ def _measure(
             fits[name] = _fit(bound, inputs, context, part)
         read = [from_parquet(engine.store.get(commit.blobs[0])) for commit in lengths]
         tokens = [_model_tokens(one, bound) for one in read] or [0] * len(inputs)
-        fitted = (fits[name],) if name in fits else ()
+        fitted = (fits[name].blobs[0],) if name in fits else ()
         tasks = [Task((*keys, *fitted), tokens=n) for keys, n in zip(inputs, tokens, strict=True)]
         options = {"op": name, "options": dict(bound.options)}
-        fingerprint = context.fingerprint(bound)
+        fingerprint = _fingerprint(bound, context)
         stage = Stage(
             f"{part}.{name}", measure_shard, tasks, fingerprint, options, context.for_task()
         )
@@ -170,16 +186,21 @@ def _measure(
     return commits
 
 
-def _fit(bound: BoundOp, inputs: Sequence[tuple[str, ...]], context: Context, part: str) -> str:
-    """Let a measure read the whole pool, as one task; return the key of what it found."""
+def _fingerprint(bound: BoundOp, context: Context) -> str:
+    """What values and FLOPs of a measure depend on."""
+    return f"{context.fingerprint(bound)}/{code_hash(meter.__name__)}"
+
+
+def _fit(bound: BoundOp, inputs: Sequence[tuple[str, ...]], context: Context, part: str) -> Commit:
+    """Let a measure read the whole pool, as one task, whose first blob is what it found."""
     assert context.engine is not None
     name, width = bound.op.name, len(inputs[0])
     task = Task(tuple(key for keys in inputs for key in keys))
     options = {"op": name, "options": dict(bound.options), "width": width}
-    fingerprint = context.fingerprint(bound)
+    fingerprint = _fingerprint(bound, context)
     stage = Stage(f"{part}.{name}.fit", fit_pool, [task], fingerprint, options, context.for_task())
     (commit,) = gather(context.engine, stage)
-    return commit.blobs[0]
+    return commit
 
 
 def fit_pool(blobs: Sequence[bytes], options: Mapping[str, Any], context: Context) -> Output:
@@ -189,8 +210,18 @@ def fit_pool(blobs: Sequence[bytes], options: Mapping[str, Any], context: Contex
     width = options["width"]
     shards = [_joined(blobs[i : i + width]) for i in range(0, len(blobs), width)]
     rows = pl.concat(shards, how="diagonal_relaxed").sort("id")
-    found = bound.op.fit(rows, bound.options, context)
-    return Output([found], rows_in=rows.height, kept=rows.height)
+    used = meter.Meter()
+    found = bound.op.fit(rows, bound.options, _lent(context, used))
+    return Output([found, _blob(used)], rows_in=rows.height, kept=rows.height)
+
+
+def _lent(context: Context, used: meter.Meter) -> Context:
+    """Return a context whose models count their work."""
+    return replace(context, models=used.models(context.models))
+
+
+def _blob(used: meter.Meter) -> bytes:
+    return json.dumps(used.flops).encode()
 
 
 def _joined(blobs: Sequence[bytes]) -> pl.DataFrame:
@@ -213,12 +244,12 @@ def measure_shard(blobs: Sequence[bytes], options: Mapping[str, Any], context: C
     if bound.op.fit:
         *blobs, fitted = blobs
         context = replace(context, fitted=fitted)
-    batch = _joined(blobs)
-    values, errors = _bisect(bound, batch, context)
+    batch, used = _joined(blobs), meter.Meter()
+    values, errors = _bisect(bound, batch, _lent(context, used))
     failed = pl.DataFrame(errors, schema=FAILED, orient="row")
     calls_model = "student" in bound.models and "length_total" in batch.columns
     return Output(
-        [to_parquet(values), to_parquet(failed)],
+        [to_parquet(values), to_parquet(failed), _blob(used)],
         rows_in=batch.height,
         kept=batch.height - failed.height,
         quarantined=failed.height,

@@ -23,6 +23,7 @@ import yaml
 
 from treadle import op as registry
 from treadle.data.selection import Budget
+from treadle.flywheel.flops import Training
 from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
 
 
@@ -64,7 +65,7 @@ class Comparison:
     methods: Mapping[str, Method]
     controls: Mapping[str, registry.BoundOp]
     keep: Mapping[str, float]
-    trainers: Mapping[str, registry.BoundOp]
+    trainings: Mapping[str, Training]
     length_matched: bool
     columns: tuple[str, ...]
 
@@ -74,7 +75,7 @@ class Comparison:
             "methods": {name: method.resolved() for name, method in self.methods.items()},
             "controls": list(self.controls),
             "keep": list(self.keep),
-            "train_for": list(self.trainers),
+            "train_for": list(self.trainings),
             "length_matched": self.length_matched,
             "columns": list(self.columns),
         }

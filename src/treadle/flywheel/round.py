@@ -10,7 +10,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from treadle.context import Context
 from treadle.data.lint import lint
 from treadle.data.pool import Pool
 from treadle.data.selection import FINDING_SCHEMA, UNSCORED, Findings, Selection, has_length
-from treadle.data.verdict import RESULT_SCHEMA, Verdict
+from treadle.data.verdict import RESULT_SCHEMA, SetResult, Verdict, by_set
 from treadle.errors import DataError, RecipeError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
@@ -43,11 +43,15 @@ from treadle.op import BoundOp
 
 @dataclass(frozen=True)
 class Measured:
-    """Features of all rows, of those on which no measure failed, and a context with the target's."""
+    """Features of all rows, of those on which no measure failed, and a context with the target's.
+
+    `target_flops` says what measuring the target's rows took, by measure.
+    """
 
     features: Features
     rows: pl.DataFrame
     context: Context
+    target_flops: Mapping[str, int] = field(default_factory=dict)
 
     def with_more(self, later: Measured) -> Measured:
         """Add features that a later step measured, on fewer rows."""
@@ -194,7 +198,8 @@ class Round:
         self.observer.note(
             f"{len(inputs.target):,} target rows: {', '.join(asked)}; {found.failed.height} failed"
         )
-        return Measured(features, rows, replace(self.context, target=found.frame))
+        context = replace(self.context, target=found.frame)
+        return Measured(features, rows, context, found.flops)
 
     def select(
         self, inputs: Inputs, findings: pl.DataFrame, clean: Pool, measured: Measured
@@ -278,9 +283,23 @@ class Round:
         verdict: Verdict = self.recipe.judge.make()(results.select(*RESULT_SCHEMA), self.context)
         self.ledger.record("gate", "gate", _counts(results.height), time.monotonic() - began)
         self.artefacts.verdict(verdict, sealed)
+        if len(sealed.sizes) > 1:
+            self.artefacts.sets(self.apart(results))
         self.ledger.decide("verdict", {"decision": verdict.decision, "sentence": verdict.sentence})
         self.observer.note(verdict.decision.replace("_", " "))
         return verdict
+
+    def apart(self, results: pl.DataFrame) -> dict[str, SetResult]:
+        """Judge each evaluation set by itself, for its figures; the verdict is about all together."""
+        found = {}
+        for name, part in by_set(results.select(*RESULT_SCHEMA)).items():
+            items = part["item"].n_unique()
+            try:
+                one: Verdict = self.recipe.judge.make()(part, self.context)
+                found[name] = SetResult(items, one.arms, one.comparisons)
+            except DataError:  # too few items to compare anything: the page says how many
+                found[name] = SetResult(items, (), ())
+        return found
 
 
 def sample(pool: Pool, rows: int | None, seed: int) -> Pool:

@@ -5,14 +5,16 @@
 
 Training and measuring are stages like any other: cached, resumed, paid for from the same budget.
 They belong to the part `select` of the wheel: `select.selected.train`, `select.selected.measure.nll`.
+What they compute is written down in `school.flops`, whether it was done now or by an earlier run.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from treadle.context import Context
 from treadle.data.pool import Pool
 from treadle.flywheel.arms import train_student
 from treadle.flywheel.features import measure_pool
+from treadle.flywheel.flops import flops_a_token
 from treadle.machinery.folders import unpack
 from treadle.op import BoundOp
 
@@ -40,6 +43,8 @@ class School:
     trainer: BoundOp
     options: Mapping[str, Mapping[str, Any]]
     context: Context
+    flops: list[int] = field(default_factory=list)
+    """Of each training and measuring that was asked for, in order."""
 
     def teach(
         self, stage: str, features: Sequence[str], rows: pl.DataFrame, ids: Sequence[str]
@@ -53,6 +58,9 @@ class School:
         commit = train_student(
             f"{stage}.train", ids, SEED, self.pool, rows, self.trainer, self.context
         )
+        tokens = int(json.loads(store.get(commit.blobs[0]))["tokens"])
+        each = flops_a_token(self.trainer, self.context.model("student").parameters)
+        self.flops.append(tokens * each)
         with tempfile.TemporaryDirectory(prefix="treadle-") as folder:
             unpack([store.get(key) for key in commit.blobs[1:]], Path(folder))
             student = self.context.model("student").tuned(Path(folder))
@@ -61,4 +69,5 @@ class School:
                 self.pool.keep(rows["id"]), features, self.options,
                 replace(self.context, models=models), stage=f"{stage}.measure",
             )  # fmt: skip
+        self.flops.append(sum(found.flops.values()))
         return found.frame.select("id", *features)

@@ -80,8 +80,9 @@ class CompareSection(_Section):
     `methods` names selections as `select` would describe them: one selector, or a list of steps of
     which the last takes the budget. `keep` holds shares of the pool's
     tokens, so that all arms of one budget cost alike. `train_for` holds lengths of training such as
-    `1 epoch` (a small choice takes fewer steps) or `60 steps` (it is seen more often); without it
-    the recipe's `train` says how long.
+    `1 epoch` (a small choice takes fewer steps), `60 steps` (it is seen more often) or `2e15 FLOPs`
+    (choosing and training together may take so many: see `flops`); without it the recipe's `train`
+    says how long.
     """
 
     methods: dict[str, dict[str, Any] | list[dict[str, Any]] | None] | list[str]

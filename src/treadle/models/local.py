@@ -96,6 +96,11 @@ class LocalStudent:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
+    @cached_property
+    def parameters(self) -> int:
+        """How many weights the model has; weights that layers share count once."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
     @property
     def width(self) -> int:
         """Size of an input embedding."""

@@ -60,6 +60,15 @@ class MiniLM:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
+    @cached_property
+    def parameters(self) -> int:
+        """How many weights the encoder has."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    def tokens(self, texts: Sequence[str]) -> int:
+        """Return how many word pieces it reads of these texts, each cut where it is cut."""
+        return sum(map(len, self._encode(texts)))
+
     def embed(
         self, texts: Sequence[str], *, tick: Callable[[], None] = lambda: None
     ) -> NDArray[np.float32]:

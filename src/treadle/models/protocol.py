@@ -79,6 +79,11 @@ class Student(Protocol):
     precision: str
 
     @property
+    def parameters(self) -> int:
+        """How many weights it has, embeddings included: what its work in FLOPs is counted by."""
+        ...
+
+    @property
     def width(self) -> int:
         """Size of an input embedding.
 
@@ -215,7 +220,16 @@ class Embedder(Protocol):
     width: int
 
     @property
+    def parameters(self) -> int:
+        """How many weights it has; 0 if it only counts."""
+        ...
+
+    @property
     def fingerprint(self) -> str: ...
+
+    def tokens(self, texts: Sequence[str]) -> int:
+        """Return how many tokens it reads to embed these texts."""
+        ...
 
     def embed(self, texts: Sequence[str], *, tick: Callable[[], None] = ...) -> NDArray[np.float32]:
         """Return unit vectors, shape (len(texts), width)."""

@@ -49,6 +49,9 @@ STOP = 256 + len(CONTROL) - 1
 TOKENS = STOP + 1
 CACHE_STRENGTH = 4.0  # how many earlier sightings in the text weigh as much as all counts
 COUNTS_FILE = "counts.json"
+PARAMETERS = (
+    1_000_000  # in name only, so that budgets in FLOPs can be tried with it: counts have none
+)
 NO_EMBEDDINGS = (
     "the scripted student counts and has no embeddings that noise could be added to. Use `proxy`, "
     "`embedded` or any other local model."
@@ -115,6 +118,7 @@ class ScriptedStudent:
     name: str = "scripted"
     max_tokens: int = 4096
     precision: str = "float64"
+    parameters: int = PARAMETERS
     tokenizer: ByteTokenizer = field(default_factory=ByteTokenizer)
 
     @cached_property

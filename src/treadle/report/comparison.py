@@ -13,6 +13,7 @@ from treadle.errors import DataError
 from treadle.flywheel.compare_table import standing
 from treadle.machinery.disk import Disk, explained
 from treadle.report import plot
+from treadle.report.by_set import of_comparison
 from treadle.report.markup import Child, Column, Safe, Section, explain, join, label, table, tag
 from treadle.report.numbers import (
     count,
@@ -20,6 +21,7 @@ from treadle.report.numbers import (
     duration,
     figure,
     fixed,
+    flops,
     interval,
     number,
     plural,
@@ -32,6 +34,15 @@ from treadle.report.shell import FILE_NAME, contents, document, shown
 
 Line = Mapping[str, Any]
 FILE = "comparison.json"
+NOT_SAID = {
+    "affordable": True, "choosing_flops": None, "training_flops": None, "choosing_to_training": None,
+    "token_share": None, "share_without_answer": None,
+}  # fmt: skip
+"""What a comparison of an earlier version does not hold."""
+TOGETHER = (
+    "Choosing and training together may take so many FLOPs, so a method that costs much to choose by "
+    "is trained for fewer steps than random rows. Not affordable: choosing leaves less than one step."
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ class Comparison:
     lines: Sequence[Line]
     overlap: Sequence[Line]
     costs: Sequence[Line]
+    sets: Mapping[str, int]
 
     @property
     def lengths(self) -> list[str]:
@@ -79,7 +91,11 @@ def write_comparison(folder: Path) -> Path:
     """
     found = read_comparison(folder)
     path = folder / FILE_NAME
-    sections = [curves(found), lines(found), choices(found), overlap(found), costs(found)]
+    apart = of_comparison(found.lines, found.sets, found.metric, found.alpha)
+    sections = [
+        curves(found), lines(found), *([apart] if apart else []), choices(found), overlap(found),
+        costs(found),
+    ]  # fmt: skip
     page = document(
         f"{found.name}: comparison · treadle",
         contents(found.name, sections),
@@ -103,7 +119,8 @@ def read_comparison(folder: Path) -> Comparison:
         results = from_parquet((folder / "results.parquet").read_bytes())
     return Comparison(
         folder.resolve().name, data["headline"], data["sentence"], data["metric"], direction(results), data["alpha"], data["items"],
-        data["seeds"], data["cells"], data["overlap"], data["costs"],
+        data["seeds"], [NOT_SAID | line for line in data["cells"]], data["overlap"], data["costs"],
+        data.get("sets", {}),
     )  # fmt: skip
 
 
@@ -142,7 +159,9 @@ def curves(found: Comparison) -> Section:
         )
     ]
     for train_for in found.lengths:
-        names = dict.fromkeys(x["method"] for x in found.methods if x["train_for"] == train_for)
+        names = dict.fromkeys(
+            x["method"] for x in found.methods if x["train_for"] == train_for and x["affordable"]
+        )
         figures = [
             tag("figure", tag("figcaption", name), _curve(found, name, train_for)) for name in names
         ]
@@ -152,7 +171,8 @@ def curves(found: Comparison) -> Section:
 
 
 def _curve(found: Comparison, method: str, train_for: str) -> Safe:
-    mine, random = found.of(method, train_for), found.of("random", train_for)
+    mine = [x for x in found.of(method, train_for) if x["affordable"]]
+    random = found.of("random", train_for)
     levels = [(x, "full") for x in found.of("full", train_for)]
     levels += [(x, "before") for x in found.of("before")]
     bars = {x["keep"]: _bar(found, x, random) for x in mine}
@@ -197,27 +217,36 @@ def lines(found: Comparison) -> Section:
     places = decimals(widths)
     columns = [
         Column("Method"), Column("Keep"), Column("Rows", True), Column("Tokens", True),
-        Column("Steps", True), Column(f"Mean {found.metric}", True), Column("SD", True),
+        Column("Of the pool", True), Column("Steps", True), Column("FLOPs to choose", True),
+        Column("FLOPs to train", True), Column("Choosing to training", True),
+        Column(f"Mean {found.metric}", True), Column("SD", True),
         Column("Each seed", True), Column("Better than random by", True),
         Column(f"{found.level} interval", True), Column("p (better)", True),
         Column("p (Holm)", True),
     ]  # fmt: skip
     has_replies = any(x["share_that_stop"] is not None for x in found.lines)
     if has_replies:
-        columns += [Column("Unscored", True), Column("Stop by themselves", True)]
+        columns += [
+            Column("Unscored", True), Column("Stop by themselves", True),
+            Column("Hold no answer", True),
+        ]  # fmt: skip
     parts: list[Child] = [
         explain(
             "Differences are paired by item and seed and positive where the line is better than "
             "random rows of the same budget and training. `NAME~length` is a random draw with the "
             "reply lengths of NAME: what NAME wins over it is not length. p (Holm) corrects for "
             "the number of methods compared. The whole pool was trained on with one seed; at equal "
-            "epochs it costs more."
+            "epochs it costs more. `target_rows` is trained on the target's own examples, and is no "
+            "control either: few rows, and tokens that no budget matches. FLOPs to choose are those of models reading rows, in full for each "
+            "method even where methods share them; word counts, lengths and search count as nothing."
         )
     ]
     before = found.of("before")
     for train_for in found.lengths:
         group = [x for x in found.lines if x["train_for"] == train_for]
         parts.append(tag("h3", f"Trained for {train_for}"))
+        if train_for.endswith("FLOPs"):
+            parts.append(explain(TOGETHER))
         parts.append(
             table(
                 f"Arms trained for {train_for} ({found.better})",
@@ -237,8 +266,12 @@ def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
         x["keep"],
         count(x["rows"]),
         count(x["tokens"]),
+        share(x["token_share"], 1.0),
         count(x["steps"]),
-        fixed(x["mean"], places),
+        flops(x["choosing_flops"]),
+        flops(x["training_flops"]),
+        share(x["choosing_to_training"], 1.0),
+        fixed(x["mean"], places) if x["affordable"] else "not affordable",
         fixed(x["sd"], places),
         ", ".join(fixed(v, places) for v in x["by_seed"]),
         tag("span", signed(x["difference"], places), class_=f"is-{kind}"),
@@ -246,7 +279,8 @@ def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
         probability(x["p_better"]),
         probability(x["p_holm"]),
         count(x["unscored"]),
-        share(x["share_that_stop"], 1.0) if x["share_that_stop"] is not None else "–",
+        share(x["share_that_stop"], 1.0),
+        share(x["share_without_answer"], 1.0),
     )
 
 

@@ -20,7 +20,7 @@ import polars as pl
 
 from treadle.data.pool import Pool, load_pool
 from treadle.data.selection import FINDING_SCHEMA
-from treadle.data.verdict import RESULT_SCHEMA, Verdict
+from treadle.data.verdict import RESULT_SCHEMA, SetResult, Verdict
 from treadle.errors import DataError, TreadleError
 from treadle.machinery.ledger import read_costs
 
@@ -84,6 +84,7 @@ class RunFolder:
     counts: Counts | None
     figures: Mapping[str, object]
     verdict: Verdict | None
+    sets: Mapping[str, SetResult] | None
     pool: Pool | None
     findings: pl.DataFrame | None
     features: pl.DataFrame | None
@@ -116,6 +117,7 @@ def read_run(path: Path) -> RunFolder:
         counts=part("counts.json", _counts),
         figures=part("figures.json", _mapping) or {},
         verdict=part("verdict.json", _verdict),
+        sets=part("by_set.json", _sets),
         pool=part("pool", load_pool),
         findings=part("findings.parquet", lambda p: _frame(p, FINDINGS)),
         features=part("features.parquet", lambda p: _frame(p, {"id": pl.String})),
@@ -194,6 +196,10 @@ def _counts(path: Path) -> Counts:
 def _verdict(path: Path) -> Verdict:
     found: Verdict = _typed(Verdict, json.loads(path.read_bytes()))
     return found
+
+
+def _sets(path: Path) -> Mapping[str, SetResult]:
+    return {name: _typed(SetResult, one, name) for name, one in _mapping(path).items()}
 
 
 def _typed(kind: Any, value: Any, name: str = "the verdict") -> Any:

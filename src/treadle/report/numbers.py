@@ -46,6 +46,15 @@ def figure(value: float | None) -> str:
     return f"{found:.{max(0, 2 - int(power))}f}".replace("-", MINUS)
 
 
+def flops(value: float | None) -> str:
+    """Format floating-point operations with 3 significant digits: `2.15e15`."""
+    found = number(value)
+    if found is None:
+        return ABSENT
+    mantissa, power = f"{found:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(power)}" if found else "0"
+
+
 def decimals(widths: Iterable[float | None]) -> int:
     """Return the decimals that show interval half-widths with 2 significant digits.
 

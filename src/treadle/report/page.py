@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from treadle.machinery.disk import Disk
-from treadle.report import comparison
+from treadle.report import by_set, comparison
 from treadle.report.audits import audit, lint, planted
 from treadle.report.browse import browse
 from treadle.report.costs import costs
@@ -52,6 +52,7 @@ def page(run: RunFolder) -> str:
 def _sections(run: RunFolder) -> list[Section]:
     parts = [
         scores(run),
+        by_set.of_run(run),
         flow(run),
         dropped(run),
         spread(run),

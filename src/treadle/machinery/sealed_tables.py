@@ -157,4 +157,4 @@ class SealedTables:
 
 
 def _seal(*values: object) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(values, default=bytes.hex).encode()).hexdigest()[:16]

@@ -35,7 +35,11 @@ class TokenPrice:
             RecipeError: a price is negative, or no number.
         """
         for price in (prompt, reply):
-            if isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < 1e6:
+            if (
+                isinstance(price, bool)
+                or not isinstance(price, int | float)
+                or not 0 <= price < 1e6
+            ):
                 raise RecipeError(
                     f"price: {price!r} is no price in dollars a million tokens, such as 0.15."
                 )
@@ -89,7 +93,9 @@ class Address:
         if not self.model:
             raise RecipeError(f"model: name the model that {self.url} shall use.")
         if any(name.lower() in ("authorization", "x-api-key") for name in self.headers):
-            raise RecipeError("headers: a key belongs in an environment variable, named by key_env.")
+            raise RecipeError(
+                "headers: a key belongs in an environment variable, named by key_env."
+            )
         if self.certificate_authority and not Path(self.certificate_authority).is_file():
             raise RecipeError(f"certificate_authority: {self.certificate_authority}: no such file.")
         for name in ("concurrency", "deadline_s", "tries", "give_up_after_s"):

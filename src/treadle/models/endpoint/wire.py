@@ -240,7 +240,9 @@ def _anthropic_body(call: Chat, model: str) -> dict[str, Any]:
     system = [turn.content for turn in call.messages if turn.role == "system"]
     if call.schema is not None:
         schema = json.dumps(call.schema.model_json_schema(), sort_keys=True)
-        system.append(f"Answer with one JSON object that fits this schema, and nothing else: {schema}")
+        system.append(
+            f"Answer with one JSON object that fits this schema, and nothing else: {schema}"
+        )
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -275,10 +277,17 @@ def _anthropic_reading(reply: Mapping[str, Any]) -> Reading:
     content = reply.get("content")
     if not isinstance(content, list):
         raise MalformedReplyError("it holds no content")
-    texts = [one.get("text") for one in content if isinstance(one, dict) and one.get("type") == "text"]
+    texts = [
+        one.get("text") for one in content if isinstance(one, dict) and one.get("type") == "text"
+    ]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise MalformedReplyError("its content holds no text")
-    stops = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "refusal": "content_filter"}
+    stops = {
+        "end_turn": "stop",
+        "stop_sequence": "stop",
+        "max_tokens": "length",
+        "refusal": "content_filter",
+    }
     finish = str(reply.get("stop_reason"))
     usage = _usage(reply, "input_tokens", "output_tokens")
     return Reading("".join(map(str, texts)), stops.get(finish, finish), *usage)
@@ -304,7 +313,9 @@ def _first(reply: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _usage(reply: Mapping[str, Any], prompt: str, answer: str) -> tuple[int | None, int | None]:
     """Return the token counts, None where they are missing or absurd."""
     usage = reply.get("usage")
-    counts = [usage.get(name) for name in (prompt, answer)] if isinstance(usage, dict) else [None] * 2
+    counts = (
+        [usage.get(name) for name in (prompt, answer)] if isinstance(usage, dict) else [None] * 2
+    )
     is_count = [isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts]
     found = [n if good else None for n, good in zip(counts, is_count, strict=True)]
     return found[0], found[1]
@@ -351,7 +362,9 @@ def _fitting(text: str, schema: type[pydantic.BaseModel]) -> pydantic.BaseModel:
         return schema.model_validate_json(source.strip(), strict=False)
     except (pydantic.ValidationError, RecursionError) as error:
         if isinstance(error, pydantic.ValidationError):
-            wrong = [f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors()[:3]]
+            wrong = [
+                f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors()[:3]
+            ]
             raise WrongSchemaError("; ".join(wrong)) from error
         raise WrongSchemaError("nested too deeply") from error
 

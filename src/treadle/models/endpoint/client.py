@@ -39,6 +39,7 @@ from treadle.models.endpoint.wire import (
     Reading,
     WrongSchemaError,
     parse,
+    usage,
 )
 
 T = TypeVar("T")
@@ -297,7 +298,7 @@ class Endpoint:
         detail = ""
         for number in range(address.tries):
             sent = await self._send(call, request, progress)
-            if sent.status == 200 and sent.body is not None and sent.fault is None:
+            if sent.status == 200 and sent.body is not None:
                 if number == 0:
                     self._pace.went_well()
                 self._last_reply = time.monotonic()
@@ -402,24 +403,9 @@ class Endpoint:
         if sent.status is None or sent.body is None:
             return worst
         try:
-            with contextlib.suppress(WrongSchemaError):
-                reading = call.read(parse(sent.body), self.address.wire)
-                return self._billed(reading.prompt_tokens, reading.reply_tokens, worst)
-            usage = parse(sent.body).get("usage")
-            counts = list(usage.values())[:2] if isinstance(usage, dict) else [None, None]
-            names = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
-            found = [
-                usage.get(n) for n in names if isinstance(usage, dict) and n in usage
-            ] or counts
-            good = [
-                n if isinstance(n, int) and not isinstance(n, bool) and n >= 0 else None
-                for n in found
-            ]
-            return self._billed(*(good[:2] if len(good) >= 2 else [None, None]), worst)
+            prompt, reply = usage(parse(sent.body), self.address.wire)
         except MalformedReplyError:
             return worst
-
-    def _billed(self, prompt: int | None, reply: int | None, worst: Price) -> Price:
         if prompt is None or reply is None:
             return worst
         cost = self._price.of(prompt, reply)

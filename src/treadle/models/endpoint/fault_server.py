@@ -8,8 +8,8 @@
 
 It runs in a process of its own, so that it outlives the client that a test kills, and writes one line
 for each reply that a real provider would bill. A request is known by its `Idempotency-Key` header.
-`plan` names what happens to the first, second … try of every request; `share` of all tries meet a
-fault drawn from `kinds`, the same one for the same request and try.
+`plan` names what happens to the first, second … try of every question; `share` of all tries meet a
+fault drawn from `kinds`, the same one for the same question and try. A repair is one more try.
 
 Replies are made up: a hash of the question, an object that fits the schema that was sent, or what
 the question says after `REPLY:`.
@@ -147,21 +147,23 @@ class _Server:
         }
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         key = headers.get("idempotency-key") or hashlib.sha256(body).hexdigest()
-        self.tries[key] += 1
+        asked = json.loads(body)
+        subject = _subject(asked, key)
+        self.tries[subject] += 1
         _note(self.seen, key)
         await asyncio.sleep(self.options.latency)
-        kind = self.kind(key)
         path = head[0].split(" ")[1]
-        return await self.answer(kind, key, path, json.loads(body), headers, writer)
+        return await self.answer(self.kind(subject), key, path, asked, headers, writer)
 
-    def kind(self, key: str) -> str:
-        number = self.tries[key]
+    def kind(self, subject: str) -> str:
+        """Return what happens to this try."""
+        number = self.tries[subject]
         if number <= len(self.plan):
-            return self.plan[number - 1]
-        draw = hashlib.sha256(f"{self.options.seed}/{key}/{number}".encode()).digest()
+            return str(self.plan[number - 1])
+        draw = hashlib.sha256(f"{self.options.seed}/{subject}/{number}".encode()).digest()
         if int.from_bytes(draw[:6], "big") / 2**48 >= self.options.share:
             return "ok"
-        return self.kinds[int.from_bytes(draw[6:10], "big") % len(self.kinds)]
+        return str(self.kinds[int.from_bytes(draw[6:10], "big") % len(self.kinds)])
 
     async def answer(
         self, kind: str, key: str, path: str, asked: dict[str, Any], headers: dict[str, str],
@@ -238,6 +240,12 @@ class _Server:
         return text.encode(), {}
 
 
+def _subject(asked: dict[str, Any], key: str) -> str:
+    """Return what a request is about: a repair is about the same as what it repairs."""
+    users = [turn["content"] for turn in asked.get("messages", ()) if turn["role"] == "user"]
+    return json.dumps([users[0], asked.get("seed")]) if users else key
+
+
 def _reply(path: str, asked: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return a made-up reply in the format of the path."""
     if path.endswith("/embeddings"):
@@ -283,7 +291,8 @@ def _text(asked: dict[str, Any], kind: str) -> str:
     if "REPLY:" in question:
         text = question.split("REPLY:", 1)[1].strip()
     elif wants:
-        schema = asked.get("response_format", {}).get("json_schema", {}).get("schema", {})
+        schema = asked.get("response_format", {}).get("json_schema", {}).get("schema")
+        schema = schema or json.loads(str(asked["system"]).rsplit("nothing else: ", 1)[1])
         text = json.dumps(_example(schema, schema, question))
     else:
         text = (

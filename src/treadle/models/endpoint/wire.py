@@ -147,9 +147,9 @@ class Completion:
         text = choice.get("text")
         if not isinstance(text, str):
             raise MalformedReplyError("its first choice holds no text")
-        usage = _usage(reply, "prompt_tokens", "completion_tokens")
+        counts = usage(reply, "openai")
         return Reading(
-            text, str(choice.get("finish_reason")), *usage,
+            text, str(choice.get("finish_reason")), *counts,
             logprobs=_completion_logprobs(choice.get("logprobs")),
         )  # fmt: skip
 
@@ -187,7 +187,7 @@ class Embedding:
             vectors[index if isinstance(index, int) else place] = [float(x) for x in vector]
         if sorted(vectors) != list(range(len(self.texts))):
             raise MalformedReplyError("its embeddings are not numbered as the texts are")
-        prompt, _ = _usage(reply, "prompt_tokens", "total_tokens")
+        prompt, _ = usage(reply, wire)
         value = [vectors[i] for i in range(len(self.texts))]
         return Reading("", "stop", prompt, 0, value=value)
 
@@ -269,8 +269,8 @@ def _openai_reading(reply: Mapping[str, Any]) -> Reading:
         text, finish = str(message.get("refusal") or ""), "content_filter"
     if not isinstance(text, str):
         raise MalformedReplyError("its message holds no text")
-    usage = _usage(reply, "prompt_tokens", "completion_tokens")
-    return Reading(text, finish, *usage, logprobs=_chat_logprobs(choice.get("logprobs")))
+    counts = usage(reply, "openai")
+    return Reading(text, finish, *counts, logprobs=_chat_logprobs(choice.get("logprobs")))
 
 
 def _anthropic_reading(reply: Mapping[str, Any]) -> Reading:
@@ -289,8 +289,8 @@ def _anthropic_reading(reply: Mapping[str, Any]) -> Reading:
         "refusal": "content_filter",
     }
     finish = str(reply.get("stop_reason"))
-    usage = _usage(reply, "input_tokens", "output_tokens")
-    return Reading("".join(map(str, texts)), stops.get(finish, finish), *usage)
+    counts = usage(reply, "anthropic")
+    return Reading("".join(map(str, texts)), stops.get(finish, finish), *counts)
 
 
 _BODIES: dict[Wire, Callable[[Chat, str], dict[str, Any]]] = {
@@ -310,15 +310,21 @@ def _first(reply: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found[0]
 
 
-def _usage(reply: Mapping[str, Any], prompt: str, answer: str) -> tuple[int | None, int | None]:
-    """Return the token counts, None where they are missing or absurd."""
-    usage = reply.get("usage")
-    counts = (
-        [usage.get(name) for name in (prompt, answer)] if isinstance(usage, dict) else [None] * 2
-    )
+def usage(reply: Mapping[str, Any], wire: Wire) -> tuple[int | None, int | None]:
+    """Return the tokens of prompt and reply, None where they are missing or absurd.
+
+    An embedding has no reply, and its servers leave that count out.
+    """
+    found = reply.get("usage")
+    if not isinstance(found, dict):
+        return None, None
+    names = ("prompt_tokens", "completion_tokens")
+    if wire == "anthropic":
+        names = ("input_tokens", "output_tokens")
+    counts = [found.get(names[0]), found.get(names[1], 0 if "data" in reply else None)]
     is_count = [isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in counts]
-    found = [n if good else None for n, good in zip(counts, is_count, strict=True)]
-    return found[0], found[1]
+    prompt, answer = (n if good else None for n, good in zip(counts, is_count, strict=True))
+    return prompt, answer
 
 
 def _chat_logprobs(found: object) -> tuple[tuple[str, float, dict[str, float]], ...] | None:

@@ -10,7 +10,9 @@ for again. Money is counted in whole nano-dollars: a price of 0.15 dollars a mil
 
 A session is one process's right to spend. What it may spend is checked and reserved at the worst
 case in one transaction, so parallel callers cannot pass a limit together. Commits of parallel
-callers are grouped: while one is written, the next ones queue and become durable together.
+callers are grouped: while one is written, the next ones queue and become durable together. A reply
+is on the disk itself before it is read; a reservation is on its way there (it survives a kill, and a
+power loss from the next reply on), which saves half of the waiting.
 
 Not here: what a reply means (`models.endpoint`); costs of work on this machine (`ledger`).
 """
@@ -102,6 +104,15 @@ class Spent:
         return self.nano_usd / 1e9
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Something to do in a transaction, and who waits for it."""
+
+    do: Callable[[], Any]
+    done: Future[Any]
+    is_reply: bool
+
+
 class CallBook:
     """All tries ever made from here. Any threads; other processes may have it open too."""
 
@@ -113,7 +124,7 @@ class CallBook:
         """
         self.path = path
         self._tables = SealedTables(path, MIGRATIONS, COLUMNS, disk or Disk())
-        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]
+        self._work: queue.SimpleQueue[_Work | None]
         self._work = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="call-book", daemon=True)
         self._writer.start()
@@ -168,14 +179,14 @@ class CallBook:
         )
         return [dict(zip(names, row, strict=True)) for row in self._tables.all(query)]
 
-    def commit(self, work: Callable[[], Any]) -> Future[Any]:
-        """Do `work` in the next transaction; its future is done when that is durable.
+    def commit(self, do: Callable[[], Any], *, is_reply: bool = False) -> Future[Any]:
+        """Do something in the next transaction; its future is done when that is durable.
 
-        Work that raises a BudgetError must not have written anything.
+        What raises a BudgetError must not have written anything.
         """
-        done: Future[Any] = Future()
-        self._work.put((work, done))
-        return done
+        work = _Work(do, Future(), is_reply)
+        self._work.put(work)
+        return work.done
 
     def _write(self) -> None:
         """Take what waits, do it in one transaction, tell everybody, again."""
@@ -192,21 +203,22 @@ class CallBook:
                 batch.append(item)
             results: list[Any] = []
             try:
-                with self._tables.transaction():
-                    for work, _ in batch:
+                has_reply = any(work.is_reply for work in batch)
+                with self._tables.transaction(survives_power_loss=has_reply):
+                    for work in batch:
                         try:
-                            results.append(work())
+                            results.append(work.do())
                         except BudgetError as error:  # refused before it wrote
                             results.append(error)
             except Exception as error:  # the transaction failed: nobody of this batch is durable
-                for _, done in batch:
-                    done.set_exception(error)
+                for work in batch:
+                    work.done.set_exception(error)
                 continue
-            for (_, done), result in zip(batch, results, strict=True):
+            for work, result in zip(batch, results, strict=True):
                 if isinstance(result, BudgetError):
-                    done.set_exception(result)
+                    work.done.set_exception(result)
                 else:
-                    done.set_result(result)
+                    work.done.set_result(result)
 
     def close(self) -> None:
         """Finish what waits and close the file."""
@@ -272,7 +284,7 @@ class Session:
             self._tokens -= worst.tokens - cost.tokens
             self._nano -= worst.nano_usd - cost.nano_usd
 
-        return self.book.commit(work)
+        return self.book.commit(work, is_reply=True)
 
     def _refuse_over_limit(self, worst: Price) -> None:
         usd = None if self.limits.usd is None else round(self.limits.usd * 1e9)

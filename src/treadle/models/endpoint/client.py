@@ -205,8 +205,12 @@ class Endpoint:
         known = await asyncio.to_thread(
             self.session.book.known, list(dict.fromkeys(request.key for request in requests))
         )
-        found: list[Answer | Failure | None] = [None] * len(calls)
-        waiting = deque(range(len(calls)))
+        found: list[Answer | Failure | None] = [
+            self._from_book(call, known.get(request.key, ()))
+            for call, request in zip(calls, requests, strict=True)
+        ]
+        waiting = deque(place for place, answer in enumerate(found) if answer is None)
+        progress.done = progress.from_book = len(calls) - len(waiting)
         errors: list[Exception] = []
 
         async def work() -> None:
@@ -237,6 +241,17 @@ class Endpoint:
         if errors:
             raise errors[0]
         return [answer for answer in found if answer is not None]
+
+    def _from_book(self, call: Call, bodies: Sequence[bytes]) -> Answer | None:
+        """Return the answer that the first reply in the book holds, the usual case of a second run."""
+        if not bodies:
+            return None
+        try:
+            reading = call.read(parse(bodies[0]), self.address.wire)
+        except (MalformedReplyError, WrongSchemaError):
+            return None
+        told = _told(reading, 1, is_from_book=True, raw=bodies[0])
+        return told if isinstance(told, Answer) else None
 
     async def _once(
         self, call: Call, request: Request, bodies: list[bytes], progress: Progress

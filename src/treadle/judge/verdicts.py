@@ -59,7 +59,8 @@ class Verdicts:
     @property
     def is_scored(self) -> Flags:
         """Whether both orders were scored."""
-        return (self.first != UNSCORED) & (self.second != UNSCORED)
+        scored: Flags = (self.first != UNSCORED) & (self.second != UNSCORED)
+        return scored
 
     @property
     def settled(self) -> Ints:

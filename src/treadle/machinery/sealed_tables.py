@@ -62,7 +62,6 @@ class SealedTables:
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             db.create_function("seal", -1, _seal, deterministic=True)
             db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
             self._migrate(db)
             self._verify(db)
         except BaseException as error:
@@ -94,8 +93,11 @@ class SealedTables:
                 raise sqlite3.DatabaseError(f"row {row} of table {table} was changed")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, *, survives_power_loss: bool = True) -> Iterator[None]:
         """Make what happens inside durable as a whole, or not at all.
+
+        Without `survives_power_loss` it survives the death of this process at once, and a power loss
+        from the next transaction on that does.
 
         Raises:
             StoreError: SQLite refuses: the disk is full, read-only or faulty.
@@ -103,6 +105,9 @@ class SealedTables:
         with self._lock:
             try:
                 self._disk.step("sql_begin", self.path)
+                self._db.execute(
+                    f"PRAGMA synchronous = {'FULL' if survives_power_loss else 'NORMAL'}"
+                )
                 self._db.execute("BEGIN IMMEDIATE")
                 yield
                 self._disk.step("sql_commit", self.path)
@@ -157,4 +162,4 @@ class SealedTables:
 
 
 def _seal(*values: object) -> str:
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(values, default=bytes.hex).encode()).hexdigest()[:16]

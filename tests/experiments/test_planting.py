@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edited import RATES, edited_pool
 from planting import (
     CLEAN,
     COPIES,
@@ -113,3 +114,20 @@ def test_words_are_replaced_at_the_rate_asked_for_and_white_space_stays() -> Non
     assert [c for c in new if c.isspace()] == [c for c in text if c.isspace()]
     assert replaced("one", 0.05, ["zzz"], 0) == "zzz"
     assert replaced("", 0.05, ["zzz"], 0) == ""
+
+
+def test_edited_copies_and_leaks_change_ever_more_words_of_rows_used_once(whole: Planted) -> None:
+    made = edited_pool(whole, 0)
+    rows = {row.id: row for row in made.pool.rows()}
+    assert len(set(made.copies.values())) == len(made.copies)
+    for way, rate in RATES.items():
+        copies = made.groups["near_duplicate", way]
+        assert copies
+        for key in copies:
+            copy, row = rows[key], rows[made.copies[key]]
+            assert asked(copy) == asked(row)
+            pairs = zip(copy.reply.split(), row.reply.split(), strict=True)
+            changed = sum(one != other for one, other in pairs)
+            assert changed <= max(1, round(rate * len(row.reply.split())))
+        for key in made.groups["contaminated", way]:
+            assert key not in {item.id for item in whole.items.rows()}

@@ -194,7 +194,7 @@ def test_in_a_chain_the_middle_goes_and_the_end_stays() -> None:
         (chat("Tom has 12 pears", "5"), chat("Tom has 12 pear", "6"), False),
         (chat("Tom has 1,200 pears", "5"), chat("Tom has 1200 pears", "5"), True),
         (chat("Tom has 1 or 2", "5"), chat("Tom has 2 or 1s", "5"), True),
-        (chat("hi there", "5", "Be brief."), chat("hi ther", "5", "Be rude."), False),
+        (chat("hi there", "5", "Be brief."), chat("hi there", "5", "Be rude."), False),
         (chat("hi", "5"), Row("answer", (Message("user", "hi"),), answer="5"), False),
     ],
 )

@@ -169,7 +169,7 @@ def test_what_choosing_leaves_is_trained_by_hand() -> None:
     # Two rows of 10 tokens, one a step: a step costs 6 · 5 · 10 = 300 FLOPs.
     training = Training(ngram(batch_size=1), 1_000)
     (all_of_it,) = training.trainers([[10, 10]], [0], 5)
-    (some,) = training.trainers([[10, 10]], [399], 5)
+    (some,) = training.trainers([[10, 10]], [400], 5)  # 600 are left, two steps to the last FLOP
     assert all_of_it.options["steps"] == 3
     assert some.options["steps"] == 2
     assert training.trainers([[10, 10]], [701], 5) == ()

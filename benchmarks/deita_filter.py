@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from table import head, line, take_turns
 
+from table import head, line, take_turns
 from treadle.context import Context
 from treadle.data.selection import Budget
 from treadle.select.score_first_filter import score_first_filter

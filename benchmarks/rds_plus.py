@@ -19,8 +19,8 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from table import head, line, take_turns
 
+from table import head, line, take_turns
 from treadle.context import Context
 from treadle.data.selection import Budget
 from treadle.geometry.cosine import cosines, directions

@@ -93,7 +93,9 @@ def _all_pairs(grid_ND: Grid) -> tuple[Callable[[int], Column], NDArray[np.float
     total = len(grid_ND)
     near_NN = np.empty((total, total), dtype=np.float32)
     for rows in _blocks(total):
-        near_NN[rows] = _similarities(grid_ND[rows], grid_ND)
+        near = _similarities(grid_ND[rows], grid_ND[rows.start :])
+        near_NN[rows, rows.start :] = near
+        near_NN[rows.start :, rows] = near.T
     return lambda i: (slice(None), near_NN[i]), near_NN.sum(axis=1, dtype=np.float64)
 
 
@@ -129,7 +131,9 @@ def _nearest_pairs(
 
 def _similarities(some_AD: Grid, others_BD: Grid) -> NDArray[np.float64]:
     """Return cosines of at least 0 as whole numbers of 1 / RADIUS."""
-    found = np.rint(cosines(some_AD, others_BD) * RADIUS)
+    found = cosines(some_AD, others_BD)
+    found *= RADIUS
+    np.rint(found, out=found)
     return np.maximum(found, 0, out=found)
 
 

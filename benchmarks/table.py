@@ -61,8 +61,9 @@ def line(
     *,
     bar: str = "–",
     met: bool | None = None,
+    middle: str = "–",
 ) -> None:
-    """Print a line. `ratio`: how many times the alternative costs what ours does."""
-    times = "–" if ratio is None else f"{ratio:.3g}x"
+    """Print a line. `ratio`: how often the alternative costs ours; `middle` stands in its place."""
+    times = middle if ratio is None else f"{ratio:.3g}x"
     is_met = "–" if met is None else "yes" if met else "NO"
     print(f"| {figure} | {ours} | {other} | {times} | {bar} | {is_met} |", flush=True)

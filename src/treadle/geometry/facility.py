@@ -64,6 +64,7 @@ def greedy_facility_location(
     else:
         column, firsts = _nearest_pairs(grid_ND, min(neighbours, total))
     covered = np.zeros(total, dtype=np.float32)
+    covered_sum = np.float64(0)
     bounds = [(-gain, i) for i, gain in enumerate(firsts.tolist())]
     heapq.heapify(bounds)
     computed_at = np.zeros(total, dtype=np.int64)
@@ -76,12 +77,15 @@ def greedy_facility_location(
             continue
         where, near = column(position)
         if computed_at[position] < len(order):
-            gain = np.maximum(near - covered[where], 0).sum(dtype=np.float64)
+            now = covered[where]
+            before = covered_sum if isinstance(where, slice) else now.sum(dtype=np.float64)
+            gain = np.maximum(near, now).sum(dtype=np.float64) - before
             computed_at[position] = len(order)
             heapq.heapreplace(bounds, (-float(gain), position))
             continue
         heapq.heappop(bounds)
         covered[where] = np.maximum(covered[where], near)
+        covered_sum = covered.sum(dtype=np.float64)
         order.append(position)
         gains.append(-bound / RADIUS)
         left -= int(tokens[position])

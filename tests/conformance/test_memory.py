@@ -25,9 +25,7 @@ def bound(op: Op) -> BoundOp:
     return op.bind(OPTIONS.get(op.name))
 
 
-GEOMETRIC = [
-    op for op in registry.ops("select") if VECTORS & {*bound(op).needs, *bound(op).target}
-]
+GEOMETRIC = [op for op in registry.ops("select") if VECTORS & {*bound(op).needs, *bound(op).target}]
 
 
 def made(total: int, features: tuple[str, ...], seed: int) -> pl.DataFrame:

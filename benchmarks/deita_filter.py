@@ -90,7 +90,7 @@ def main() -> None:
             f"{loop} (published loop)",
             loop.cpu / mine.cpu,
             bar=f"ours below {MOST_SECONDS:g} s",
-            met=mine.wall < MOST_SECONDS,
+            met=None if quick else mine.wall < MOST_SECONDS,
         )
         same = answers["ours"] == answers["loop"]
         line("same rows in the same order", "yes" if same else "no", bar="yes", met=same)

@@ -104,7 +104,7 @@ def main() -> None:
             f"{seconds['loop']} (published loop)",
             ratio,
             bar=f"at least {BAR}x",
-            met=ratio >= BAR,
+            met=None if quick else ratio >= BAR,
         )
         same = answers["ours"] == answers["loop"]
         line("same rows in the same order", "yes" if same else "no", bar="yes", met=same)

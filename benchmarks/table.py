@@ -6,7 +6,8 @@
 
 Contenders take turns, so that a machine that slows down slows down all; the best try counts, in wall
 time and in processor time (user and system, of all threads). Ratios are those of processor time: other
-programs on the machine disturb it less.
+programs on the machine disturb it less. A bar on speed is one at whole sizes: with `--quick` nothing is
+judged but whether the answers are right.
 """
 
 from __future__ import annotations

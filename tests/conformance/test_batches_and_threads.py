@@ -36,13 +36,17 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def measured(name: str, pool: Pool, fitted_on: Pool, student: object, size: int) -> pl.DataFrame:
-    """Return a feature and the lengths of each row, measured `size` rows at a time."""
+def measured(
+    name: str, pool: Pool, fitted_on: Pool, student: object, size: int, fits: dict[str, bytes]
+) -> pl.DataFrame:
+    """Return a feature and the lengths of each row, measured `size` rows at a time.
+
+    What a measure learns from the pool first goes into `fits`, so that target rows share it.
+    """
     context = Context(models={"student": student})
-    fits = {}
     steps = plan(("length", name), {"gradient": {"width": 256}})
     for step in steps:
-        if step.op.fit is not None:
+        if step.op.fit is not None and step.op.name not in fits:
             fits[step.op.name] = step.op.fit(fitted_on.frame, step.options, context)
     parts = []
     for begin in range(0, len(pool), size):
@@ -61,8 +65,9 @@ def chosen(
     torch.set_num_threads(count)
     pool, aims = Pool.of(ordinary_rows(total)), Pool.of(ordinary_rows(4, seed=5))
     bound = registry.get("select", method).bind(options)
-    target = measured(name, aims, pool, student, size) if bound.target else None
-    rows = measured(name, pool, pool, student, size)
+    fits: dict[str, bytes] = {}
+    rows = measured(name, pool, pool, student, size, fits)
+    target = measured(name, aims, pool, student, size, fits) if bound.target else None
     found: Selection = bound.make()(rows, Budget("rows", total // 4), Context(target=target))
     assert found.chosen.height == total // 4
     return found.ids

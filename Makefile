@@ -43,7 +43,7 @@ check: setup
 	$(BIN)/python docs/generate.py --check
 
 bench: setup
-	@for file in benchmarks/*.py; do echo; echo "## $$file"; $(BIN)/python $$file; done
+	@$(BIN)/python benchmarks
 
 docs: setup
 	$(BIN)/python docs/generate.py

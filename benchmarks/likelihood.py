@@ -1,6 +1,6 @@
 """Both IFD passes over instruction rows: ours beside the published loop, and beside the roof.
 
-    python benchmarks/likelihood.py [rows.jsonl] [--rows 200] [--reference-rows 16] [--threads 2]
+    python benchmarks/likelihood.py [rows.jsonl] [--rows 200] [--reference-rows 16] [--threads 2] [--quick]
 
 The alternative is the loop of the published scripts: fp32, one text at a time, two passes a row with
 logits of every position, one softmax a token in Python. It runs on the first rows only and counts a
@@ -125,7 +125,12 @@ def main() -> None:
     parser.add_argument("--reference-rows", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--tries", type=int, default=2)
+    parser.add_argument(
+        "--quick", action="store_true", help="24 rows, 4 of them for the loop, one try"
+    )
     options = parser.parse_args()
+    if options.quick:
+        options.rows, options.reference_rows, options.tries = 24, 4, 1
     torch.set_num_threads(options.threads)
     rows = read_rows(options.path, options.rows) if options.path else made_up_rows(options.rows)
     frame = to_frame(rows)

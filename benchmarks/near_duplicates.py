@@ -1,10 +1,11 @@
 """Near duplicates end to end against datasketch and rensa: same rows, bands, exact check and order.
 
-    python benchmarks/near_duplicates.py [--rows 100000] [--quick]
+    python benchmarks/near_duplicates.py [--rows 100000] [--quick] [--ours-only] [--short]
 
 Each contender runs in a process of its own, from a pool on disk to the list of dropped rows, so
 that seconds and peak memory are its own. All use pairs of words, the same bands, an exact Jaccard
-check and the same greedy order. The rows are made up: 85% of Zipf words, 10% of templates with
+check and the same greedy order. `--ours-only --short --rows 1000000` asks whether a million short rows
+(15 to 40 words) fit into 8 GiB. The rows are made up: 85% of Zipf words, 10% of templates with
 slots, 5% copies with a few words changed (`planted`: the share of these that is found).
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from table import head, line
 from treadle.audit.near_duplicates import near_duplicates
 from treadle.context import Context
 from treadle.data.pool import Pool, load_pool, save_pool
@@ -31,10 +33,13 @@ from treadle.data.row import Message, Row, texts
 from treadle.text.minhash import plan
 
 THRESHOLD, PERMUTATIONS = 0.8, 128
+BAR, MOST_MB = 5, 8 * 2**30 / 1e6
 BANDING = plan(THRESHOLD, PERMUTATIONS)
 
 
-def made_rows(total: int) -> tuple[list[list[str]], list[tuple[int, int]]]:
+def made_rows(
+    total: int, shortest: int = 30, longest: int = 90
+) -> tuple[list[list[str]], list[tuple[int, int]]]:
     """Return rows of words, and the positions of rows and their planted copies."""
     rng = np.random.default_rng(11)
     templates = [[f"t{t}w{i}" for i in range(55)] for t in range(20)]
@@ -46,7 +51,9 @@ def made_rows(total: int) -> tuple[list[list[str]], list[tuple[int, int]]]:
             for slot in rng.choice(55, 12, replace=False):
                 words[slot] = f"s{rng.integers(10**6)}"
         else:
-            ranks = np.minimum(rng.pareto(1.0, rng.integers(30, 90)) * 20, 50_000).astype(int)
+            ranks = np.minimum(
+                rng.pareto(1.0, rng.integers(shortest, longest)) * 20, 50_000
+            ).astype(int)
             words = [f"w{rank}" for rank in ranks.tolist()]
         rows.append(words)
         if rng.random() < 0.05:
@@ -138,9 +145,11 @@ def contend(name: str, folder: Path) -> None:
     print(json.dumps(figures))
 
 
-def run_all(total: int) -> dict[str, dict[str, float]]:
-    """Measure every contender on the same pool."""
-    rows, copies = made_rows(total)
+def run_all(
+    total: int, names: Iterable[str], lengths: tuple[int, int]
+) -> dict[str, dict[str, float]]:
+    """Measure the contenders on the same pool."""
+    rows, copies = made_rows(total, *lengths)
     made = [row_of(words) for words in rows]
     planted = [
         {made[i].id, made[j].id} for i, j in copies if similarity(rows[i], rows[j]) >= THRESHOLD
@@ -148,7 +157,8 @@ def run_all(total: int) -> dict[str, dict[str, float]]:
     seen = {}
     with tempfile.TemporaryDirectory() as folder:
         save_pool(Pool.of(made), Path(folder))
-        for name in CONTENDERS:
+        del rows, made
+        for name in names:
             command = [sys.executable, __file__, "--contender", name, "--pool", folder]
             figures = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
             dropped = set(figures.pop("dropped"))
@@ -162,6 +172,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--quick", action="store_true", help="5,000 rows only")
+    parser.add_argument("--ours-only", action="store_true", help="without the alternatives")
+    parser.add_argument("--short", action="store_true", help="rows of 15 to 40 words")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--pool", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -169,21 +181,36 @@ def main() -> None:
         contend(given.contender, given.pool)
         return
     total = 5_000 if given.quick else given.rows
-    seen = run_all(total)
+    names = ["ours"] if given.ours_only else list(CONTENDERS)
+    seen = run_all(total, names, (15, 40) if given.short else (30, 90))
     mine = seen["ours"]
-    print("| figure | ours | alternative | ratio |\n|---|---|---|---|")
-    label = f"near duplicates, {total:,} rows"
-    for name in ("datasketch", "rensa"):
-        for figure, words, form in (
-            ("seconds", "end to end", ".1f} s"),
-            ("cpu", "processor time", ".1f} s"),
-            ("mb", "peak memory", ".0f} MB"),
-            ("dropped", "dropped", ".0f} rows"),
-            ("found", "planted copies found", ".1f} %"),
-        ):
+    head()
+    label = f"near duplicates, {total:,}{' short' if given.short else ''} rows"
+    figures = (
+        ("seconds", "end to end", ".1f} s"),
+        ("cpu", "processor time", ".1f} s"),
+        ("mb", "peak memory", ".0f} MB"),
+        ("dropped", "dropped", ".0f} rows"),
+        ("found", "planted copies found", ".1f} %"),
+    )
+    for figure, words, form in figures if given.ours_only else ():
+        fits = mine[figure] < MOST_MB if figure == "mb" else None
+        bar = "below 8 GiB" if figure == "mb" else "–"
+        line(f"{label}, {words}", ("{:," + form).format(mine[figure]), bar=bar, met=fits)
+    for name in names[1:]:
+        for figure, words, form in figures:
             one, other = mine[figure], seen[name][figure]
             left, right = (("{:," + form).format(value) for value in (one, other))
-            print(f"| {label}, {words} | {left} | {right} ({name}) | {other / one:.2f}x |")
+            ratio = other / one
+            is_barred = (name, figure) == ("datasketch", "cpu")
+            line(
+                f"{label}, {words}",
+                left,
+                f"{right} ({name})",
+                ratio,
+                bar=f"at least {BAR}x" if is_barred else "–",
+                met=ratio >= BAR if is_barred and not given.quick else None,
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One training step of ours beside one of TRL's own SFTTrainer, on the embedded model.
 
-    python benchmarks/sft.py [--steps 6]
+    python benchmarks/sft.py [--steps 6] [--quick]
 
 Both train a LoRA adapter of rank 8 on the same made-up rows, whose lengths are spread like those of
 instruction data (prompt around 45 tokens, answer around 60, some five times as long). TRL draws its
@@ -116,7 +116,10 @@ def theirs(
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--quick", action="store_true", help="2 steps")
     options = parser.parse_args()
+    if options.quick:
+        options.steps = 2
     student = load("embedded")
     rows = made_up_rows(options.steps * BATCH)
     taught = lessons(to_frame(rows), student.tokenizer, max_tokens=1024, where="benchmark")

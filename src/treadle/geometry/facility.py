@@ -26,9 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.geometry.cosine import RADIUS, Grid, cosines
+from treadle.geometry.cosine import RADIUS, Grid
 
-BLOCK_CELLS = 2**23
+BLOCK_CELLS = 2**21
+BLOCK_ROWS = 64
 PLACES = 2.0**26
 
 Column = tuple[slice | NDArray[np.int32], NDArray[np.float32]]
@@ -64,6 +65,7 @@ def greedy_facility_location(
     else:
         column, firsts = _nearest_pairs(grid_ND, min(neighbours, total))
     covered = np.zeros(total, dtype=np.float32)
+    covered_sum = np.float64(0)
     bounds = [(-gain, i) for i, gain in enumerate(firsts.tolist())]
     heapq.heapify(bounds)
     computed_at = np.zeros(total, dtype=np.int64)
@@ -76,12 +78,15 @@ def greedy_facility_location(
             continue
         where, near = column(position)
         if computed_at[position] < len(order):
-            gain = np.maximum(near - covered[where], 0).sum(dtype=np.float64)
+            now = covered[where]
+            before = covered_sum if isinstance(where, slice) else now.sum(dtype=np.float64)
+            gain = np.maximum(near, now).sum(dtype=np.float64) - before
             computed_at[position] = len(order)
             heapq.heapreplace(bounds, (-float(gain), position))
             continue
         heapq.heappop(bounds)
         covered[where] = np.maximum(covered[where], near)
+        covered_sum = covered.sum(dtype=np.float64)
         order.append(position)
         gains.append(-bound / RADIUS)
         left -= int(tokens[position])
@@ -92,8 +97,11 @@ def _all_pairs(grid_ND: Grid) -> tuple[Callable[[int], Column], NDArray[np.float
     """Return, for each row, its similarity to all rows; and the sums of these."""
     total = len(grid_ND)
     near_NN = np.empty((total, total), dtype=np.float32)
+    exact_ND = grid_ND.astype(np.float64)
     for rows in _blocks(total):
-        near_NN[rows] = _similarities(grid_ND[rows], grid_ND)
+        near = _similarities(exact_ND[rows], exact_ND[rows.start :])
+        near_NN[rows, rows.start :] = near
+        near_NN[rows.start :, rows] = near.T
     return lambda i: (slice(None), near_NN[i]), near_NN.sum(axis=1, dtype=np.float64)
 
 
@@ -109,8 +117,11 @@ def _nearest_pairs(
     nearest = np.empty((total, neighbours), dtype=np.int32)
     near = np.empty((total, neighbours), dtype=np.float32)
     positions = PLACES - 1 - np.arange(total)
+    exact_ND = grid_ND.astype(np.float64)
     for rows in _blocks(total):
-        keys = _similarities(grid_ND[rows], grid_ND) * PLACES + positions
+        keys = _similarities(exact_ND[rows], exact_ND)
+        keys *= PLACES
+        keys += positions
         best = np.partition(keys, -neighbours, axis=1)[:, -neighbours:]
         near[rows], place = np.divmod(best, PLACES)
         nearest[rows] = PLACES - 1 - place
@@ -127,13 +138,17 @@ def _nearest_pairs(
     return column, sums.astype(np.float64)
 
 
-def _similarities(some_AD: Grid, others_BD: Grid) -> NDArray[np.float64]:
-    """Return cosines of at least 0 as whole numbers of 1 / RADIUS."""
-    found = np.rint(cosines(some_AD, others_BD) * RADIUS)
+def _similarities(
+    some_AD: NDArray[np.float64], others_BD: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return cosines of at least 0 as whole numbers of 1 / RADIUS; grids in double precision."""
+    found: NDArray[np.float64] = some_AD @ others_BD.T
+    found /= RADIUS
+    np.rint(found, out=found)
     return np.maximum(found, 0, out=found)
 
 
 def _blocks(total: int) -> list[slice]:
-    """Cut `total` rows so that a block against all rows has about BLOCK_CELLS similarities."""
-    size = max(1, BLOCK_CELLS // max(1, total))
+    """Cut `total` rows so that a block's similarities stay near the processor: BLOCK_CELLS of them."""
+    size = max(BLOCK_ROWS, BLOCK_CELLS // max(1, total))
     return [slice(begin, begin + size) for begin in range(0, total, size)]

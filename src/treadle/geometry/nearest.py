@@ -52,7 +52,9 @@ def most_similar(
         inside = to_QD[starts[0] : ends_G[begin : begin + step][-1]]
         best_GN = np.empty((len(starts), len(among)))
         for part, block in cosine_blocks(rows, inside):
-            best_GN[:, part] = np.maximum.reduceat(block, starts - starts[0], axis=1).T
+            if len(starts) < len(inside):
+                block = np.maximum.reduceat(block, starts - starts[0], axis=1)
+            best_GN[:, part] = block.T
         for g, scores in enumerate(best_GN, start=begin):
             top = _largest(scores, count)
             found[g], values[g] = among[top], scores[top]

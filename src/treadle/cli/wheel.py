@@ -214,17 +214,10 @@ def compare(
         show.as_json(found)
         return
     rows = [
-        (c["method"], c["keep"], c["train_for"], _mean(c), _difference(c), _flops(c))
+        (c["method"], c["keep"], c["train_for"], _mean(c), _difference(c), _choosing(c))
         for c in found["cells"]
     ]
-    heads = (
-        "method",
-        "keep",
-        "trained for",
-        found["metric"],
-        "better than random by",
-        "FLOPs: choosing + training",
-    )
+    heads = ("method", "keep", "trained for", found["metric"], "better than random by", "choosing")
     show.table(heads, rows)
     show.say(f"\n{found['headline']}. {found['sentence']}")
 
@@ -233,18 +226,16 @@ def _mean(cell: Mapping[str, Any]) -> str:
     return f"{cell['mean']:.4f}" if cell["affordable"] else "not affordable"
 
 
-def _flops(cell: Mapping[str, Any]) -> str:
-    if cell["choosing_flops"] is None:
-        return ""
-    training = cell["training_flops"]
-    told = f"{training:.2g}" if training is not None else "nothing"
-    return f"{cell['choosing_flops']:.2g} + {told}"
+def _choosing(cell: Mapping[str, Any]) -> str:
+    """What choosing costs, relative to training."""
+    part = cell["choosing_to_training"]
+    return "" if part is None else f"{part:.1%}" if part else "free"
 
 
 def _difference(cell: Mapping[str, Any]) -> str:
     if cell["difference"] is None:
         return ""
-    return f"{cell['difference']:+.4f} [{cell['low']:+.4f}, {cell['high']:+.4f}]"
+    return f"{cell['difference']:+.3f} [{cell['low']:+.3f}, {cell['high']:+.3f}]"
 
 
 def runs(

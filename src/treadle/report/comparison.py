@@ -215,21 +215,19 @@ def lines(found: Comparison) -> Section:
     """The table: every arm, its seeds, and its difference to random."""
     widths = [(x["high"] - x["low"]) / 2 for x in found.lines if x["low"] is not None]
     places = decimals(widths)
+    has_replies = any(x["share_that_stop"] is not None for x in found.lines)
+    replies = [
+        Column("Unscored", True), Column("Stop by themselves", True), Column("Hold no answer", True),
+    ]  # fmt: skip
     columns = [
-        Column("Method"), Column("Keep"), Column("Rows", True), Column("Tokens", True),
-        Column("Of the pool", True), Column("Steps", True), Column("FLOPs to choose", True),
-        Column("FLOPs to train", True), Column("Choosing to training", True),
-        Column(f"Mean {found.metric}", True), Column("SD", True),
+        Column("Method"), Column("Keep"), Column(f"Mean {found.metric}", True), Column("SD", True),
         Column("Each seed", True), Column("Better than random by", True),
         Column(f"{found.level} interval", True), Column("p (better)", True),
-        Column("p (Holm)", True),
+        Column("p (Holm)", True), *(replies if has_replies else ()), Column("Rows", True),
+        Column("Tokens", True), Column("Of the pool", True), Column("Steps", True),
+        Column("FLOPs to choose", True), Column("FLOPs to train", True),
+        Column("Choosing to training", True),
     ]  # fmt: skip
-    has_replies = any(x["share_that_stop"] is not None for x in found.lines)
-    if has_replies:
-        columns += [
-            Column("Unscored", True), Column("Stop by themselves", True),
-            Column("Hold no answer", True),
-        ]  # fmt: skip
     parts: list[Child] = [
         explain(
             "Differences are paired by item and seed and positive where the line is better than "
@@ -251,26 +249,24 @@ def lines(found: Comparison) -> Section:
             table(
                 f"Arms trained for {train_for} ({found.better})",
                 columns,
-                [_row(x, found.alpha, places)[: len(columns)] for x in (*before, *group)],
+                [_row(x, found.alpha, places, has_replies) for x in (*before, *group)],
                 class_="compared",
             )
         )
     return Section("table", "Every arm", "Table", join(parts))
 
 
-def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
+def _row(x: Line, alpha: float, places: int, has_replies: bool) -> tuple[Child, ...]:
     kind = standing(x, alpha)
     is_compared = x["difference"] is not None
+    replies = (
+        count(x["unscored"]),
+        share(x["share_that_stop"], 1.0),
+        share(x["share_without_answer"], 1.0),
+    )
     return (
         x["method"],
         x["keep"],
-        count(x["rows"]),
-        count(x["tokens"]),
-        share(x["token_share"], 1.0),
-        count(x["steps"]),
-        flops(x["choosing_flops"]),
-        flops(x["training_flops"]),
-        share(x["choosing_to_training"], 1.0),
         fixed(x["mean"], places) if x["affordable"] else "not affordable",
         fixed(x["sd"], places),
         ", ".join(fixed(v, places) for v in x["by_seed"]),
@@ -278,9 +274,14 @@ def _row(x: Line, alpha: float, places: int) -> tuple[Child, ...]:
         interval(x["low"], x["high"], places) if is_compared else "–",
         probability(x["p_better"]),
         probability(x["p_holm"]),
-        count(x["unscored"]),
-        share(x["share_that_stop"], 1.0),
-        share(x["share_without_answer"], 1.0),
+        *(replies if has_replies else ()),
+        count(x["rows"]),
+        count(x["tokens"]),
+        share(x["token_share"], 1.0),
+        count(x["steps"]),
+        flops(x["choosing_flops"]),
+        flops(x["training_flops"]),
+        share(x["choosing_to_training"], 1.0),
     )
 
 

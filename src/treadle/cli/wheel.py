@@ -235,7 +235,7 @@ def _choosing(cell: Mapping[str, Any]) -> str:
 def _difference(cell: Mapping[str, Any]) -> str:
     if cell["difference"] is None:
         return ""
-    return f"{cell['difference']:+.3f} [{cell['low']:+.3f}, {cell['high']:+.3f}]"
+    return f"{cell['difference']:+.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
 
 
 def runs(

@@ -45,7 +45,8 @@ def operators() -> dict[str, str]:
     """Return a page for every registered op, and the page that lists them."""
     measured = yaml.safe_load(MEASURED.read_text(encoding="utf-8"))
     index = ["# Operators\n\nGenerated from the docstrings by `make docs`. Each name links to a "
-             "page with options, source, failures and measured figures.\n"]  # fmt: skip
+             "page with options, source, failures and measured figures. Which selector to use: "
+             "[choosing](../choosing.md).\n"]  # fmt: skip
     pages = {}
     for role, what in ROLES.items():
         index.append(f"## {role}: {what}\n\n| name | what it does | cost |\n|---|---|---|")

@@ -69,7 +69,8 @@ def throughput(folder: Path, count: int, concurrency: int) -> None:
     ratio = statistics.median(o / p for o, p in zip(own, plain, strict=True))
     line(
         f"{count:,} calls, {concurrency} at once, 200 ms each", f"{min(own):.2f} s",
-        f"{min(plain):.2f} s (bare loop)", 1 / ratio, bar="at least 0.8x", met=ratio <= 1.25,
+        f"{min(plain):.2f} s (bare loop)", 1 / ratio,
+        bar="at least 0.8x", met=None if count < 2_000 else ratio <= 1.25,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def work(folder: Path, url: str) -> None:
     """Ask for a few replies, and write them down at the end."""
     book = CallBook(folder / "calls.sqlite")
     address = Address(url, "m", concurrency=IN_FLIGHT, backoff_s=0.01, deadline_s=5.0)
-    calls = [Chat.of(f"question {i}", max_tokens=20) for i in range(6 * KILLS)]
+    calls = [Chat.of(f"question {i}", max_tokens=20) for i in range(16 * KILLS)]
     with Endpoint(address, book.session("run")) as endpoint:
         answers = endpoint.ask(calls)
     texts = [answer.text if isinstance(answer, Answer) else answer.reason for answer in answers]
@@ -50,11 +50,11 @@ def test_no_committed_reply_is_paid_for_again_and_the_bytes_are_the_same(tmp_pat
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     for folder in (unbroken, broken):
         folder.mkdir()
-    with FaultServer(unbroken, latency_s=0.02) as server:
+    with FaultServer(unbroken, latency_s=0.05) as server:
         work(unbroken, server.url)
     draw = random.Random(5)
     kills, paid_when_committed = 0, {}
-    with FaultServer(broken, latency_s=0.02) as server:
+    with FaultServer(broken, latency_s=0.05) as server:
         while not (broken / "texts.json").exists():
             process = subprocess.Popen([sys.executable, __file__, str(broken), server.url])
             until = time.monotonic() + draw.uniform(0.3, 0.7)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import polars as pl
@@ -13,8 +13,10 @@ from treadle import models
 from treadle import op as registry
 from treadle.context import Context
 from treadle.data.pool import Pool
+from treadle.data.row import Row
 from treadle.data.selection import Budget, Selection
 from treadle.flywheel.features import plan
+from treadle.models.sums import proxy_rows
 
 torch = pytest.importorskip("torch")
 
@@ -25,7 +27,7 @@ CHOICES = [
     ("hidden_state", "k_center", {"on": "hidden_state"}),
     ("gradient", "influence", {}),
 ]
-WAYS = {"rows alone": (1, 1), "eights": (8, 1), "two threads": (8, 2), "all, two threads": (99, 2)}
+WAYS = {"rows alone": (1, 1), "two threads": (8, 2), "all at once": (99, 1)}
 """Rows a batch, and torch's threads."""
 
 
@@ -59,11 +61,17 @@ def measured(
 
 
 def chosen(
-    student: object, name: str, method: str, options: dict[str, str], total: int, way: str
+    student: object,
+    rows_of: Callable[..., list[Row]],
+    name: str,
+    method: str,
+    options: dict[str, str],
+    total: int,
+    way: str,
 ) -> list[str]:
     size, count = WAYS[way]
     torch.set_num_threads(count)
-    pool, aims = Pool.of(ordinary_rows(total)), Pool.of(ordinary_rows(4, seed=5))
+    pool, aims = Pool.of(rows_of(total, seed=1)), Pool.of(rows_of(4, seed=5))
     bound = registry.get("select", method).bind(options)
     fits: dict[str, bytes] = {}
     rows = measured(name, pool, pool, student, size, fits)
@@ -73,13 +81,18 @@ def chosen(
     return found.ids
 
 
+def sums(total: int, *, seed: int) -> list[Row]:
+    """What the proxy can read. Words are all alike to it: their states differ by rounding alone."""
+    return proxy_rows(total, seed=seed, wrong_share=0.3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "method", "options"), CHOICES, ids=lambda x: str(x))
 def test_batches_and_threads_change_no_row_that_a_proxy_chooses(
     name: str, method: str, options: dict[str, str], threads: None
 ) -> None:
     student = models.load("proxy")
-    found = {way: chosen(student, name, method, options, 40, way) for way in WAYS}
+    found = {way: chosen(student, sums, name, method, options, 24, way) for way in WAYS}
     assert len({tuple(ids) for ids in found.values()}) == 1, found
 
 
@@ -90,6 +103,6 @@ def test_batches_and_threads_change_no_row_that_the_embedded_model_chooses(
 ) -> None:
     student = models.load("embedded", precision="fp32")
     ways = ("rows alone", "two threads")
-    total = 4 if name == "gradient" else 12
-    found = {way: chosen(student, name, method, options, total, way) for way in ways}
+    total = 4 if name == "gradient" else 8
+    found = {way: chosen(student, ordinary_rows, name, method, options, total, way) for way in ways}
     assert len({tuple(ids) for ids in found.values()}) == 1, found

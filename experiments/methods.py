@@ -133,8 +133,11 @@ LEFT_OUT = {
     "hashed_ngrams": "counts: read by importance_resampling",
     "words": "lists: read by bm25, tag_cover, word_surprisal and ngram_perplexity",
     "token_logprobs": "lists: read by nll, perplexity, token_entropy, ifd and s_ifd",
+    "prompt_embedding": "a vector: read by the audits of meaning",
+    "reply_embedding": "a vector: read by the audits of meaning",
+    "toxicity": "offensive words, of which these pools have none to speak of",
 }
-"""Measures that are no single number a row."""
+"""Measures that are no single number a row, or look for what is not there."""
 
 METHODS_LEFT_OUT = {
     "mods": "trains a student on the way: a minute and more a budget",

@@ -1,6 +1,7 @@
 """The call path to an endpoint: each fault handled, nothing paid twice, no limit passed, no key written."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -192,6 +193,37 @@ def test_sixty_four_callers_pay_once_for_each_distinct_request(
     assert all(isinstance(answer, Answer) for answer in answers)
     assert sum(payments.values()) == 300
     assert len(payments) == 300
+
+
+def test_who_waits_for_anothers_request_gets_its_answer_when_the_other_gives_up(
+    book: CallBook, tmp_path: Path
+) -> None:
+    call = Chat.of("REPLY:yes", max_tokens=5)
+    sent = threading.Event()
+
+    def give_up() -> None:
+        if sent.is_set():
+            raise BudgetError("out of time")
+
+    def first(endpoint: Endpoint) -> None:
+        with pytest.raises(BudgetError, match="out of time"):
+            endpoint.ask([call], tick=give_up)
+
+    with (
+        FaultServer(tmp_path, latency_s=0.6) as server,
+        opened(book, server.url, deadline_s=5.0) as endpoint,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        one = pool.submit(first, endpoint)
+        while not server.requests() and book.spent("test").requests == 0:
+            time.sleep(0.01)
+        other = pool.submit(endpoint.ask, [call])
+        time.sleep(0.2)
+        sent.set()
+        one.result()
+        (answer,) = other.result()
+    assert isinstance(answer, Answer)
+    assert answer.text == "yes"
 
 
 def test_a_budget_of_requests_stops_cleanly_and_a_larger_one_goes_on(

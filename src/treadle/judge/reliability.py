@@ -137,47 +137,6 @@ def shell_wins(verdicts: Verdicts) -> Figure:
     return share(((votes == 1) | (votes == 2)) & (votes != labels))
 
 
-def calibration_error(verdicts: Verdicts, *, bins: int = 10) -> float:
-    """Expected calibration error: mean gap of confidence and accuracy over bins of equal width."""
-    known, right = _confident(verdicts)
-    if known is None or len(known) == 0:
-        return math.nan
-    place = np.minimum((known * bins).astype(int), bins - 1)
-    gaps = [
-        abs(float(known[place == b].mean() - right[place == b].mean())) * float((place == b).mean())
-        for b in range(bins)
-        if (place == b).any()
-    ]
-    return sum(gaps)
-
-
-def confidence_auroc(verdicts: Verdicts) -> float:
-    """The chance that the judge is surer of a right verdict than of a wrong one."""
-    known, right = _confident(verdicts)
-    if known is None or right.all() or not right.any():
-        return math.nan
-    ranks = _ranks(known)
-    rights = int(right.sum())
-    wins = float(ranks[right].sum()) - rights * (rights + 1) / 2
-    return wins / (rights * (len(known) - rights))
-
-
-def intransitive(winners: dict[tuple[str, str], str]) -> Figure:
-    """The share of triples of answers, all three pairs settled, whose verdicts run in a circle."""
-    names = sorted({name for pair in winners for name in pair})
-    beats = {(a, b): w for (a, b), w in winners.items()}
-    beats |= {(b, a): w for (a, b), w in winners.items()}
-    circles = []
-    for i, a in enumerate(names):
-        for j in range(i + 1, len(names)):
-            for c in names[j + 1 :]:
-                b = names[j]
-                if (a, b) in beats and (b, c) in beats and (a, c) in beats:
-                    wins = [beats[a, b], beats[b, c], beats[a, c]]
-                    circles.append(len(set(wins)) == 3)
-    return share(np.array(circles, dtype=np.bool_))
-
-
 def _errors(known: Verdicts) -> Floats:
     """Return each pair's error rate over its two orders; a tie is half an error."""
     wrong = _won(known.first, 3 - known.label) + _won(known.second, 3 - known.label)
@@ -186,18 +145,3 @@ def _errors(known: Verdicts) -> Floats:
 
 def _won(verdict: NDArray[np.int64], answer: NDArray[np.int64] | int) -> Floats:
     return np.where(verdict == 0, 0.5, (verdict == answer).astype(float))
-
-
-def _confident(verdicts: Verdicts) -> tuple[Floats | None, NDArray[np.bool_]]:
-    if verdicts.confidence is None:
-        return None, np.zeros(0, dtype=np.bool_)
-    known = ~np.isnan(verdicts.confidence) & (verdicts.first > 0) & (verdicts.label > 0)
-    return verdicts.confidence[known], (verdicts.first == verdicts.label)[known]
-
-
-def _ranks(values: Floats) -> Floats:
-    """Return ranks from 1, equal values sharing the mean of theirs."""
-    _, code, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ends = np.cumsum(counts)
-    ranks: Floats = (ends - (counts - 1) / 2)[code]
-    return ranks

@@ -29,7 +29,6 @@ SCHEMA = {
     "length_1": pl.Int64,
     "length_2": pl.Int64,
     "own": pl.Int64,
-    "confidence": pl.Float64,
 }
 UNSCORED = -1
 Ints = NDArray[np.int64]
@@ -40,8 +39,7 @@ Flags = NDArray[np.bool_]
 class Verdicts:
     """One line a pair; `UNSCORED` where a verdict is missing. Optional columns are None or complete.
 
-    `own` numbers the answer that the judge's own model wrote (0: neither); `confidence` is the
-    probability that the judge gives its verdict.
+    `own` numbers the answer that the judge's own model wrote (0: neither).
     """
 
     pair: tuple[str, ...]
@@ -51,7 +49,6 @@ class Verdicts:
     length_1: Ints | None = None
     length_2: Ints | None = None
     own: Ints | None = None
-    confidence: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -77,9 +74,8 @@ class Verdicts:
         assert label is not None
         assert first is not None
         assert second is not None
-        sure = None if self.confidence is None else self.confidence[kept]
         pairs = tuple(self.pair[i] for i in kept)
-        return Verdicts(pairs, label, first, second, length_1, length_2, own, sure)
+        return Verdicts(pairs, label, first, second, length_1, length_2, own)
 
 
 def read_verdicts(frame: pl.DataFrame, *, where: str = "verdicts") -> Verdicts:
@@ -115,11 +111,10 @@ def read_verdicts(frame: pl.DataFrame, *, where: str = "verdicts") -> Verdicts:
             return None
         return known[name].fill_null(UNSCORED).to_numpy().astype(np.int64)
 
-    sure = known["confidence"].to_numpy() if "confidence" in known.columns else None
     label, first, second = (ints(name) for name in ("label", "first", "second"))
     nobody = np.full(len(known), UNSCORED, dtype=np.int64)
     return Verdicts(
         tuple(known["pair"]), label if label is not None else nobody,
         first if first is not None else nobody, second if second is not None else nobody,
-        ints("length_1"), ints("length_2"), ints("own"), sure,
+        ints("length_1"), ints("length_2"), ints("own"),
     )  # fmt: skip

@@ -4,8 +4,8 @@
     answers = endpoint.ask([Chat.of("What does zip do?", max_tokens=200)])
 
 `address` where it is and what it costs · `wire` what is sent and how a reply is read · `pace` how many
-requests may be out at once · `client` the call path: reserve, send, commit, read, repair · `answers`
-what comes back · `fault_server` a server for tests that misbehaves on purpose.
+requests may be out at once · `sending` one send · `client` the call path: reserve, send, commit, read, repair ·
+`answers` what comes back · `fault_server` a server for tests that misbehaves on purpose.
 
 A reply is committed to the call book (`machinery.calls`) before it is read, and found there by the
 hash of its request: nothing is paid twice, whatever is killed. What a server cannot be brought to

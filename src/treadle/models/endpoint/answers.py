@@ -1,4 +1,4 @@
-"""What comes back from an endpoint: an answer, or a failure that belongs to one request."""
+"""What comes back from an endpoint: an answer, or a failure that belongs to one request; and how far it is."""
 
 from __future__ import annotations
 
@@ -38,3 +38,25 @@ class Failure:
     detail: str
     tries: int
     raw: bytes | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """Live figures of an `ask`: for progress bars and forecasts."""
+
+    calls: int = 0
+    done: int = 0
+    failed: int = 0
+    from_book: int = 0
+    in_flight: int = 0
+    tries: int = 0
+    tokens: int = 0
+    usd: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def forecast_usd(self) -> float:
+        """What all calls will have cost at the end, if the rest is like those so far."""
+        asked = self.done - self.from_book
+        left = self.calls - self.done
+        return self.usd + (self.usd / asked * left if asked else 0.0)

@@ -5,33 +5,28 @@ book is not sent at all. A reply that was paid for and cannot be used is asked f
 twice; a send that cost nothing (a refused connection, 429, 5xx) is tried again with growing pauses.
 A try whose bill is unknown (a cut connection, a deadline that passed) counts at its worst case.
 
-Redirects are not followed, and the key goes into a header and nowhere else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import hashlib
 import json
 import random
-import ssl
 import threading
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
-
-import httpx2
 
 from treadle.errors import BudgetError, ModelError
 from treadle.machinery.calls import Outcome, Price, Request, Session
-from treadle.models.endpoint.address import Address
-from treadle.models.endpoint.answers import Answer, Failure, Reason
+from treadle.models.endpoint.address import Address, Wire
+from treadle.models.endpoint.answers import Answer, Failure, Progress
 from treadle.models.endpoint.pace import Pace
+from treadle.models.endpoint.sending import Sender, Sent
 from treadle.models.endpoint.wire import (
     Call,
     Chat,
@@ -44,8 +39,6 @@ from treadle.models.endpoint.wire import (
 
 T = TypeVar("T")
 
-MOST_BYTES = 8 * 2**20
-"""A longer reply is not read to its end: no reply to a call of ours needs as much."""
 PAID_TRIES = 2
 """A reply that was paid for and cannot be used is asked for once more."""
 TOO_MUCH = (429, 503, 529)
@@ -60,39 +53,6 @@ WRONG_ADDRESS = {
 POLL_S = 0.1
 
 
-@dataclass(slots=True)
-class Progress:
-    """Live figures of an `ask`: for progress bars and forecasts."""
-
-    calls: int = 0
-    done: int = 0
-    failed: int = 0
-    from_book: int = 0
-    in_flight: int = 0
-    tries: int = 0
-    tokens: int = 0
-    usd: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def forecast_usd(self) -> float:
-        """What all calls will have cost at the end, if the rest is like those so far."""
-        asked = self.done - self.from_book
-        left = self.calls - self.done
-        return self.usd + (self.usd / asked * left if asked else 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """What came of one send."""
-
-    status: int | None
-    body: bytes | None
-    fault: str | None
-    retry_after_s: float | None = None
-    has_reached_server: bool = True
-
-
 class Endpoint:
     """A model behind an address. Any threads may ask; close it at the end."""
 
@@ -103,18 +63,13 @@ class Endpoint:
             RecipeError: its key or its price is not known.
         """
         self.address, self.session = address, session
-        self.name = f"{address.model} at {address.base}"
-        self.fingerprint = hashlib.sha256(f"{address.base}\n{address.model}".encode()).hexdigest()[
-            :32
-        ]
-        self._secret = address.secret
         self._price = address.token_price
         self._flying: dict[str, asyncio.Task[Answer | Failure]] = {}
         self._last_reply = 0.0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self._thread.start()
-        self._pace, self._client = self._run(self._open())
+        self._pace, self._sender = self._run(self._open())
 
     def ask(
         self,
@@ -149,7 +104,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Close the connections."""
-        self._run(self._client.aclose())
+        self._run(self._sender.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -163,27 +118,8 @@ class Endpoint:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _open(self) -> tuple[Pace, httpx2.AsyncClient]:
-        address = self.address
-        headers = {"Accept-Encoding": "identity", **address.headers}
-        if self._secret and address.wire == "openai":
-            headers["Authorization"] = f"Bearer {self._secret}"
-        if address.wire == "anthropic":
-            headers["anthropic-version"] = "2023-06-01"
-            if self._secret:
-                headers["x-api-key"] = self._secret
-        trusted = address.certificate_authority
-        client = httpx2.AsyncClient(
-            headers=headers,
-            timeout=None,  # one deadline a send, ours
-            follow_redirects=False,
-            limits=httpx2.Limits(
-                max_connections=address.concurrency, max_keepalive_connections=address.concurrency
-            ),
-            verify=ssl.create_default_context(cafile=trusted) if trusted else True,
-            trust_env=False,
-        )
-        return Pace(address.concurrency), client
+    async def _open(self) -> tuple[Pace, Sender]:
+        return Pace(self.address.concurrency), Sender(self.address)
 
     def _body(self, call: Call) -> str:
         body = call.body(self.address.model, self.address.wire)
@@ -257,16 +193,27 @@ class Endpoint:
         self, call: Call, request: Request, bodies: list[bytes], progress: Progress
     ) -> Answer | Failure:
         """Answer a call, or wait for whoever is at it already."""
-        if (flying := self._flying.get(request.key)) is None:
-            flying = asyncio.create_task(self._answer(call, request, bodies, progress))
-            self._flying[request.key] = flying
-            flying.add_done_callback(lambda _: self._flying.pop(request.key, None))
+        while True:
+            flying = self._flying.get(request.key)
+            if flying is None or flying.done():
+                flying = asyncio.create_task(self._answer(call, request, bodies, progress))
+                self._flying[request.key] = flying
+                flying.add_done_callback(partial(self._landed, request.key))
+                try:
+                    return await flying
+                except asyncio.CancelledError:
+                    flying.cancel()
+                    raise
             try:
-                return await flying
+                return await asyncio.shield(flying)
             except asyncio.CancelledError:
-                flying.cancel()
-                raise
-        return await asyncio.shield(flying)
+                me = asyncio.current_task()
+                if not flying.cancelled() or (me is not None and me.cancelling()):
+                    raise  # we are given up ourselves; else only who was at it was: go on in its place
+
+    def _landed(self, key: str, task: asyncio.Task[Answer | Failure]) -> None:
+        if self._flying.get(key) is task:
+            del self._flying[key]
 
     async def _answer(
         self, call: Call, request: Request, bodies: list[bytes], progress: Progress
@@ -286,7 +233,7 @@ class Endpoint:
                 except WrongSchemaError as error:
                     if place >= PAID_TRIES or not isinstance(call, Chat):
                         return Failure("wrong_schema", str(error), tries, raw)
-                    text = call_text(raw, call, self.address.wire)
+                    text = _text(raw, call, self.address.wire)
                     repair_of = call.repaired(text, str(error))
                     request = self._request(repair_of, self._body(repair_of))
                     more = self.session.book.replies(request.key)
@@ -324,17 +271,10 @@ class Endpoint:
                     f"{address.base} answers {sent.status}: {WRONG_ADDRESS[sent.status]} "
                     f"(model {address.model!r}). It says: {detail}"
                 )
-            if (
-                sent.status is not None
-                and sent.status not in AGAIN
-                and not _is_redirect(sent.status)
-            ):
+            is_final = sent.status is not None and sent.status not in AGAIN
+            if is_final and not sent.is_redirect:
                 self._last_reply = time.monotonic()
                 return Failure("refused", detail, number + 1), number + 1
-            if sent.status is not None:
-                self._last_reply = (
-                    time.monotonic() if sent.status not in AGAIN else self._last_reply
-                )
             if time.monotonic() - self._last_reply > address.give_up_after_s:
                 raise ModelError(
                     f"{address.base} has not answered for {address.give_up_after_s:g} s (last: {detail}). "
@@ -357,7 +297,7 @@ class Endpoint:
             "no_answer", f"after {address.tries} tries: {detail}", address.tries
         ), address.tries
 
-    async def _send(self, call: Call, request: Request, progress: Progress) -> _Sent:
+    async def _send(self, call: Call, request: Request, progress: Progress) -> Sent:
         """Reserve, send once, commit what came."""
         worst = self._price.of(call.most_prompt_tokens, call.max_tokens)
         await self._pace.enter()
@@ -366,9 +306,9 @@ class Endpoint:
             progress.in_flight += 1
             progress.tries += 1
             began = time.monotonic()
-            sent = _Sent(None, None, "given up")
+            sent = Sent(None, None, "given up")
             try:
-                sent = await self._post(call, request)
+                sent = await self._sender.post(call.path(self.address.wire), request)
             finally:
                 seconds = time.monotonic() - began
                 cost = self._cost(call, sent, worst)
@@ -383,35 +323,7 @@ class Endpoint:
             await self._pace.leave()
         return sent
 
-    async def _post(self, call: Call, request: Request) -> _Sent:
-        """Send once and read the reply to its end, within the deadline."""
-        url = self.address.base + call.path(self.address.wire)
-        headers = {"Content-Type": "application/json", "Idempotency-Key": request.key}
-        content = request.body.encode()
-        try:
-            async with (
-                asyncio.timeout(self.address.deadline_s),
-                self._client.stream("POST", url, content=content, headers=headers) as response,
-            ):
-                body, fault = await _read(response)
-                retry_after_s = self._retry_after(response.headers.get("retry-after"))
-                status = response.status_code
-        except TimeoutError:
-            return _Sent(None, None, f"no reply within {self.address.deadline_s:g} s")
-        except (httpx2.ConnectError, httpx2.UnsupportedProtocol) as error:
-            return _Sent(None, None, self._hidden(f"{error or type(error).__name__}"), None, False)
-        except httpx2.HTTPError as error:
-            return _Sent(None, None, self._hidden(f"{type(error).__name__}: {error}"))
-        if _is_redirect(status):
-            where = self._hidden(str(response.headers.get("location", "nowhere")))
-            return _Sent(status, None, f"it redirects to {where[:200]}, and redirects are off")
-        if status != 200:
-            return _Sent(status, None, self._complaint(status, body), retry_after_s)
-        if self._secret:
-            body = body.replace(self._secret.encode(), b"[key]")
-        return _Sent(status, body, fault)
-
-    def _cost(self, call: Call, sent: _Sent, worst: Price) -> Price:
+    def _cost(self, call: Call, sent: Sent, worst: Price) -> Price:
         """Return what a send cost: nothing, what its reply says, or the worst case if nobody knows."""
         if not sent.has_reached_server or (sent.status is not None and sent.status != 200):
             return Price(0, 0)
@@ -427,34 +339,8 @@ class Endpoint:
         # Counts above what is possible are not credible, and never break a limit.
         return worst if cost.tokens > worst.tokens or cost.nano_usd > worst.nano_usd else cost
 
-    def _retry_after(self, text: str | None) -> float | None:
-        """Return the seconds that a `Retry-After` asks for, no more than is sensible."""
-        if not text:
-            return None
-        try:
-            seconds = float(text)
-        except ValueError:
-            try:
-                seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-            except (TypeError, ValueError):
-                return None
-        if not seconds > 0:  # NaN as well
-            return None
-        return min(seconds, self.address.longest_wait_s)
 
-    def _complaint(self, status: int, body: bytes) -> str:
-        """Return what the server says, on one line and without the key."""
-        text = body[:2_000].decode("utf-8", "replace")
-        with contextlib.suppress(ValueError, RecursionError, AttributeError):
-            error = json.loads(text).get("error")
-            text = error.get("message", text) if isinstance(error, dict) else error or text
-        return self._hidden(f"HTTP {status}: {' '.join(str(text).split())[:300]}")
-
-    def _hidden(self, text: str) -> str:
-        return text.replace(self._secret, "[key]") if self._secret else text
-
-
-def call_text(raw: bytes, call: Chat, wire: Any) -> str:
+def _text(raw: bytes, call: Chat, wire: Wire) -> str:
     """Return the text of a reply that did not fit its schema."""
     plain = Chat(call.messages, call.max_tokens)
     return plain.read(parse(raw), wire).text
@@ -462,33 +348,10 @@ def call_text(raw: bytes, call: Chat, wire: Any) -> str:
 
 def _told(reading: Reading, tries: int, *, is_from_book: bool, raw: bytes) -> Answer | Failure:
     if reading.finish == "content_filter":
-        reason: Reason = "filtered"
-        return Failure(reason, reading.text or "the content filter stopped the reply", tries, raw)
+        return Failure(
+            "filtered", reading.text or "the content filter stopped the reply", tries, raw
+        )
     return Answer(
         reading.text, reading.finish, reading.prompt_tokens or 0, reading.reply_tokens or 0, tries,
         is_from_book, reading.value, reading.logprobs,
     )  # fmt: skip
-
-
-async def _read(response: httpx2.Response) -> tuple[bytes, str | None]:
-    """Read a body, decoded, but never more than `MOST_BYTES` of it."""
-    encoding = response.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip", "deflate"):
-        return b"", f"a reply in an encoding that was not asked for ({encoding[:20]})"
-    unpack = None if encoding == "identity" else zlib.decompressobj(47)
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in response.aiter_raw():
-        try:
-            part = unpack.decompress(chunk, MOST_BYTES - size + 1) if unpack else chunk
-        except zlib.error:
-            return b"".join(parts), "a reply that cannot be unpacked"
-        parts.append(part)
-        size += len(part)
-        if size > MOST_BYTES:
-            return b"".join(parts)[:2_000], f"a reply of more than {MOST_BYTES // 2**20} MB"
-    return b"".join(parts), None
-
-
-def _is_redirect(status: int) -> bool:
-    return 300 <= status < 400

@@ -3,15 +3,15 @@
     student = local.load("embedded's folder or owner/name")
     student.score([Scorable(ids, wanted)])[0].logprobs
 
-Scores go through `likelihood`, answers through `generation`, gradients through `gradients`; training
-lives in `train/` and comes back through `tuned`. A student never changes: tuned students own their weights.
+Models are read by `loading`; scores go through `likelihood`, answers through `generation`, gradients
+through `gradients`; training lives in `train/` and comes back through `tuned`. A student never
+changes: tuned students own their weights.
 
 Not here: quantised weights, models split over several devices, models that bring their own code.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -23,7 +23,6 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from treadle.data.randomness import derived_rng
 from treadle.data.row import Message
@@ -32,6 +31,14 @@ from treadle.errors import ModelError
 from treadle.machinery.code import code_hash
 from treadle.models import adapter, generation, gradients, likelihood, weights
 from treadle.models.hidden import pooled
+from treadle.models.loading import (
+    DTYPES,
+    checked_precision,
+    load_model,
+    load_tokenizer,
+    merge_adapter,
+    stop_ids,
+)
 from treadle.models.protocol import (
     Epsilon,
     Gradients,
@@ -46,7 +53,6 @@ from treadle.models.tokenizer import HFTokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 ROWS_AT_ONCE = {"cpu": 16, "cuda": 64}
 BUDGET = {"cpu": 2048, "cuda": 32768}
 
@@ -294,10 +300,10 @@ class LocalStudent:
             ModelError: the folder holds neither, or not as safetensors.
         """
         if (folder / "adapter_config.json").is_file():
-            model = _merged(self.model, folder)
+            model = merge_adapter(self.model, folder)
         elif (folder / "config.json").is_file():
             weights.check(folder, str(folder))
-            model = _load_model(folder, DTYPES[self.precision], self.device)
+            model = load_model(folder, DTYPES[self.precision], self.device)
         else:
             raise ModelError(
                 f"{folder}: neither adapter_config.json nor config.json is there, so it is not what "
@@ -310,27 +316,6 @@ class LocalStudent:
             self.tokenizer,
             weights_hash=hashlib.sha256(changed.encode()).hexdigest()[:32],
         )
-
-
-def _merged(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Return a copy of `base` with a PEFT adapter merged in.
-
-    Adapter and weight are added in fp32 and rounded once, and a merged student scores and answers
-    at full speed and can be tuned again. Only weights are rounded: a bf16 model keeps its rotary
-    frequencies in fp32, and casting the whole model would move every position.
-    """
-    from peft import PeftModel
-
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            f"{folder}: adapter_model.safetensors is missing. Adapters in other formats can run "
-            "code when they are read and are refused."
-        )
-    wide = copy.deepcopy(base).float()
-    tuned = PeftModel.from_pretrained(wide, str(folder), is_trainable=False)
-    merged = copy.deepcopy(base)
-    merged.load_state_dict(tuned.merge_and_unload().state_dict())
-    return merged
 
 
 def load(name: str, *, precision: str | None = None, hint: str = "") -> LocalStudent:
@@ -352,73 +337,6 @@ def load_folder(folder: Path, *, name: str, precision: str | None = None) -> Loc
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = DTYPES[checked_precision(precision, device)]
     weights.check(folder, name)
-    model = _load_model(folder, dtype, device)
-    tokenizer = HFTokenizer(_load_tokenizer(folder, name), name=name, extra_stop_ids=_stops(model))
+    model = load_model(folder, dtype, device)
+    tokenizer = HFTokenizer(load_tokenizer(folder, name), name=name, extra_stop_ids=stop_ids(model))
     return LocalStudent(name, model, tokenizer, weights_hash=weights.content_hash(folder))
-
-
-def _load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    try:
-        with weights.quietly():
-            model: PreTrainedModel = transformers.AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                dtype=dtype,
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
-    return model.to(device)
-
-
-def _load_tokenizer(folder: Path, name: str) -> transformers.PreTrainedTokenizerFast:
-    try:
-        tokenizer: transformers.PreTrainedTokenizerFast = (
-            transformers.AutoTokenizer.from_pretrained(
-                str(folder), local_files_only=True, trust_remote_code=False
-            )
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise ModelError(
-            f"model {name!r}: its tokenizer cannot be loaded: {_first_line(error)}"
-        ) from error
-    return tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n", 1)[0]
-
-
-def _stops(model: PreTrainedModel) -> list[int]:
-    stops = getattr(model.generation_config, "eos_token_id", None)
-    if stops is None:
-        return []
-    return [int(i) for i in stops] if isinstance(stops, list) else [int(stops)]
-
-
-def checked_precision(precision: str | None, device: torch.device) -> str:
-    """Return the precision to use: the one asked for, else the one that is fast here.
-
-    Raises:
-        ModelError: it is neither fp32 nor bf16.
-    """
-    if precision is None:
-        return "bf16" if _is_good_at_bf16(device) else "fp32"
-    if precision not in DTYPES:
-        raise ModelError(f"precision must be fp32 or bf16, got {precision!r}.")
-    return precision
-
-
-def _is_good_at_bf16(device: torch.device) -> bool:
-    """Whether bf16 multiplies faster than fp32.
-
-    CPUs with AMX do, and AMD's with avx512_bf16. Intel's with avx512_bf16 but no AMX (often hidden
-    in virtual machines) run it at half the speed of fp32.
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    can = torch.cpu.get_capabilities()
-    return bool(can.get("amx_bf16")) or (
-        bool(can.get("avx512_bf16")) and "intel" not in str(can.get("cpu_name", "")).lower()
-    )

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from treadle.machinery.code import code_hash
 from treadle.models import weights
 from treadle.models.batching import cuts
-from treadle.models.local import DTYPES, checked_precision
+from treadle.models.loading import DTYPES, checked_precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast

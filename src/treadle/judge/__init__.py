@@ -1,6 +1,6 @@
 """Judges: how far a model's verdicts can be trusted, and what they may be used for.
 
-`verdicts` what a judge said about labelled pairs, in both orders · `proportions` intervals ·
+`pairs` what a judge is shown and who it is · `verdicts` what a judge said about labelled pairs, in both orders · `proportions` intervals ·
 `agreement` kappas, alpha, correlations · `reliability` the figures of the reliability benchmark ·
 `powers` which of them a judge must reach to filter, to gate, or only to break ties · `ppi` few labels
 of people and many verdicts as one estimate.

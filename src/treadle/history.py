@@ -153,7 +153,7 @@ def trace(folder: str | Path, row: str) -> dict[str, Any]:
         "origins": [{**o, "extra": json.loads(o["extra"])} for o in found["origins"]],
         "text": from_frame(pool.frame.filter(pl.col("id") == key))[0].text,
     }
-    for name in ("findings", "failed", "features", "selection"):
+    for name in ("findings", "suspicions", "failed", "features", "selection"):
         if files.has(f"{name}.parquet"):
             frame = files.read_frame(f"{name}.parquet")
             story[name] = frame.filter(pl.col("id") == key).to_dicts()

@@ -250,6 +250,26 @@ def test_check_estimates_the_comparison(tmp_path: Path) -> None:
     assert whole.tokens > half.tokens > turn.tokens > 0
 
 
+def test_check_estimates_what_the_encoder_reads(tmp_path: Path) -> None:
+    write_turn(tmp_path, RECIPE.replace("student: scripted", "student: proxy"))
+
+    def minutes(*overrides: str) -> dict[str, float]:
+        given = ["train={method: sft}", *overrides]
+        return dict(treadle.check(tmp_path / "recipe.yaml", overrides=given)[1].minutes)
+
+    plain = minutes("embedder=minilm", "select={by: length, keep: 30%}")
+    chosen = minutes("embedder=minilm", "select={diverse: k_center, keep: 30%}")
+    audited = minutes(
+        "embedder=minilm",
+        "select={diverse: k_center, keep: 30%}",
+        "audit={semantic_duplicates: true}",
+    )
+    hashed = minutes("embedder=hashed", "select={diverse: k_center, keep: 30%}")
+    assert chosen["measure"] > plain["measure"]
+    assert audited["audit"] > chosen["audit"]
+    assert hashed["measure"] == plain["measure"]
+
+
 def test_run_takes_a_recipe_with_the_section_and_ignores_it(tmp_path: Path) -> None:
     write_turn(tmp_path, QUICK + COMPARE, rows=40)
     found = treadle.run(tmp_path / "recipe.yaml", out=tmp_path / "runs" / "x", progress=False)

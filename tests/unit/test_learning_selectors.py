@@ -19,8 +19,8 @@ from treadle.data.pool import Pool
 from treadle.data.selection import Budget, Selection
 from treadle.errors import BudgetError, RecipeError
 from treadle.flywheel.arms import choose
-from treadle.flywheel.estimate import TEMPLATE_TOKENS, tokens_of
 from treadle.flywheel.features import measure_pool
+from treadle.flywheel.readings import TEMPLATE_TOKENS, tokens_of
 from treadle.flywheel.school import School
 from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger, Limits

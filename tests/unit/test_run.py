@@ -280,6 +280,8 @@ def test_audits_of_meaning_drop_with_a_reason_and_show_their_suspicions(tmp_path
     assert not set(doubts["id"]) & set(findings["id"])
     assert found.counts["dropped"] == dict(sorted(findings["reason"].value_counts().iter_rows()))
     assert "suspicions.parquet" in tree(found.path)
+    (told,) = found.trace(doubts["id"][0])["suspicions"]
+    assert told["reason"] == "asks_like_an_item"
     assert "asks in other words" in (found.path / "report.html").read_text(encoding="utf-8")
     measured = [c["stage"] for c in found.costs() if c["stage"].startswith("audit.measure")]
     assert sorted(set(measured)) == [

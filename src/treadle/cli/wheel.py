@@ -312,7 +312,7 @@ def trace(
         [(o["file"], o["line"], o["id"], o["extra"]) for o in story["origins"]],
         title="\ncame from",
     )
-    for name in ("findings", "features", "selection"):
+    for name in ("findings", "suspicions", "failed", "features", "selection"):
         for record in story.get(name, []):
             rows = [(k, v) for k, v in record.items() if k != "id" and v is not None]
             show.table((name, ""), rows)

@@ -7,27 +7,31 @@ the interval is a factor either way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from treadle import op as registry
-from treadle.data.pool import Pool
 from treadle.data.row import texts
-from treadle.flywheel.arms import passes
-from treadle.flywheel.features import plan
 from treadle.flywheel.flops import Training, flops_a_token
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.machine import Machine, free_bytes, this_machine
-from treadle.flywheel.recipe import Method, Recipe, Step
+from treadle.flywheel.readings import (
+    a_pass,
+    encoded_tokens,
+    epochs_of,
+    on_the_way,
+    readings,
+    scored_tokens,
+    shares_of,
+    tokens_of,
+)
+from treadle.flywheel.recipe import Recipe
 from treadle.models.meter import READ
 from treadle.models.scripted import PARAMETERS as NOMINAL
-from treadle.op import BoundOp
 
-CHARACTERS_A_TOKEN = 4.0
-TEMPLATE_TOKENS = 38
 PARAMETERS = {"embedded": 134_515_008, "proxy": 110_000, "scripted": 0}
+ENCODER_WEIGHTS = {"minilm": 10_600_000}
+"""Without the table of its words, which is only looked up."""
 SCORING, TRAINING = 0.55, 0.30
 SECONDS_AN_ARM = {"embedded": 3.0, "proxy": 1.0, "scripted": 0.05}
 SPREAD = 1.7
@@ -83,13 +87,13 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
             trained_tokens += recipe.gate.seeds * part
     generated = items * int(recipe.evaluator.options.get("max_new_tokens", 0))
     students = trainings + 1
-    on_the_way = _on_the_way(recipe, rows, pool_tokens)
+    way = on_the_way(recipe, rows, pool_tokens)
     # Scoring reads each row twice: the conversation, and the reply alone.
     work = {
-        "measure": _scored_tokens(recipe, pool_tokens, rows),
+        "measure": scored_tokens(recipe, pool_tokens, rows),
         "train": trained_tokens,
         "evaluate": students * (items * mean + generated),
-        "select": on_the_way.trained + on_the_way.scored,
+        "select": way.trained + way.scored,
     }
     speed = machine.best * 1e9
     p = parameters or 0
@@ -106,16 +110,19 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
         / (speed * SCORING)
         + students * setup / 3,
     }
-    if on_the_way.students:
+    encoder = ENCODER_WEIGHTS.get(recipe.embedder, 0)
+    for payer, tokens in encoded_tokens(recipe, pool_tokens, rows).items():
+        seconds[payer] += tokens * READ * encoder / (machine.fp32 * 1e9 * SCORING)
+    if way.students:
         seconds["select"] = (
-            on_the_way.trained * step * p / (speed * TRAINING)
-            + on_the_way.scored * 2 * p / (speed * SCORING)
-            + on_the_way.students * setup
+            way.trained * step * p / (speed * TRAINING)
+            + way.scored * 2 * p / (speed * SCORING)
+            + way.students * setup
         )
     return Estimate(
         tokens=int(sum(work.values())),
         minutes={name: value / 60 for name, value in seconds.items()},
-        disk_mb=_disk_mb(recipe, inputs, p, trainings + on_the_way.students, lora=lora),
+        disk_mb=_disk_mb(recipe, inputs, p, trainings + way.students, lora=lora),
         free_mb=free_bytes(folder) / 1e6,
         machine=machine,
         parameters=parameters,
@@ -125,13 +132,13 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
 def _turned(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
     """How many trainings a round has, and how many tokens they read."""
     share, gate, options = (
-        _shares(recipe.steps, rows, tokens)[-1],
+        shares_of(recipe.steps, rows, tokens)[-1],
         recipe.gate,
         recipe.trainer.options,
     )
     arms = gate.seeds * (1 + len(gate.controls))
-    arm = tokens * share * _epochs(options, round(rows * share))
-    full = tokens * _epochs(options, rows) if gate.reference else 0.0
+    arm = tokens * share * epochs_of(options, round(rows * share))
+    full = tokens * epochs_of(options, rows) if gate.reference else 0.0
     return arms + (1 if gate.reference else 0), arms * arm + full
 
 
@@ -158,8 +165,8 @@ def _rivals(recipe: Recipe, rows: int, tokens: float) -> Iterator[tuple[float, i
     yield 0.0, 1 + len(plan.controls)
     for method in plan.methods.values():
         names = {name for bound in method.selectors for name in bound.needs}
-        often = sum(n for _, n in _readings(names, recipe))
-        yield often * _a_pass(tokens, rows), 2 if plan.length_matched else 1
+        often = sum(n for _, n in readings(names, recipe))
+        yield often * a_pass(tokens, rows), 2 if plan.length_matched else 1
 
 
 def _arm(training: Training, choosing: float, recipe: Recipe, tokens: float, rows: int) -> float:
@@ -169,68 +176,12 @@ def _arm(training: Training, choosing: float, recipe: Recipe, tokens: float, row
     trained on the way leave less than is said here.
     """
     if training.flops is None:
-        return tokens * _epochs(training.trainer.options, rows)
+        return tokens * epochs_of(training.trainer.options, rows)
     parameters = parameters_of(recipe.student) or (NOMINAL if recipe.student == "scripted" else 0)
     if not parameters:
         return 0.0  # unknown: the estimate says so
     left = training.flops - READ * parameters * choosing
     return max(0.0, left / flops_a_token(training.trainer, parameters))
-
-
-@dataclass(frozen=True, slots=True)
-class _OnTheWay:
-    """Students that selectors train on the way, and tokens read in training and in measuring."""
-
-    students: int = 0
-    trained: float = 0.0
-    scored: float = 0.0
-
-
-def _on_the_way(recipe: Recipe, rows: int, tokens: float) -> _OnTheWay:
-    """Count what the selectors of a round, or of a comparison, ask of students at the most."""
-    found = _OnTheWay()
-    for bound, before, kept in _choices(recipe, rows, tokens):
-        scored = before * sum(n for _, n in _readings(bound.learns, recipe)) * _a_pass(tokens, rows)
-        for part in bound.trainings:
-            share = kept * part
-            epochs = _epochs(recipe.trainer.options, round(rows * share))
-            found = _OnTheWay(
-                found.students + 1, found.trained + tokens * share * epochs, found.scored + scored
-            )
-    return found
-
-
-def _choices(recipe: Recipe, rows: int, tokens: float) -> Iterator[tuple[BoundOp, float, float]]:
-    """Yield each run of a selector that trains: the share of the pool that it sees, and keeps."""
-    contest = recipe.compare
-    if contest is not None:
-        controls = [Method((), bound) for bound in contest.controls.values()]
-        for method in (*contest.methods.values(), *controls):
-            shares = _shares(method.filters, rows, tokens)
-            runs = recipe.gate.seeds if any(one.draws for one in method.selectors) else 1
-            for step, before, kept in zip(method.filters, shares, shares[1:], strict=False):
-                yield from [(step.selector, before, kept)] * runs
-            for share in contest.keep.values():
-                yield from [(method.selector, shares[-1], share)] * runs
-        return
-    shares = _shares(recipe.steps, rows, tokens)
-    for step, before, kept in zip(recipe.steps, shares, shares[1:], strict=False):
-        yield step.selector, before, kept
-    for name in recipe.gate.controls:
-        yield registry.get("select", name).bind(), 1.0, shares[-1]
-
-
-def _epochs(options: Mapping[str, Any], rows: int) -> float:
-    """How often each row is trained on: a fraction where the epochs are one."""
-    if options.get("steps") is None:
-        return float(options.get("epochs", 1))
-    return passes(options, rows)
-
-
-def tokens_of(pool: Pool) -> float:
-    """Guess the tokens of a pool from its characters, without loading a tokenizer."""
-    characters = sum(len(text) for text in texts(pool.frame))
-    return characters / CHARACTERS_A_TOKEN + TEMPLATE_TOKENS * len(pool)
 
 
 def parameters_of(student: str) -> int | None:
@@ -241,48 +192,6 @@ def parameters_of(student: str) -> int | None:
     if folder.is_dir():
         return sum(f.stat().st_size for f in folder.glob("*.safetensors")) // 2 or None
     return None
-
-
-def _shares(steps: Sequence[Step], rows: int, tokens: float) -> list[float]:
-    """The share of the pool that is there before each step of a selection, and after the last."""
-    found = [1.0]
-    for step in steps:
-        keep = step.keep
-        if keep.unit == "share":
-            found.append(found[-1] * keep.amount)
-        else:
-            part = keep.amount / max(1.0, rows if keep.unit == "rows" else tokens)
-            found.append(min(found[-1], part))
-    return found
-
-
-def _scored_tokens(recipe: Recipe, tokens: float, rows: int) -> float:
-    """Tokens that the student reads to measure: all rows, or those that reach the step that asks."""
-    asked = [(1.0, set(recipe.measures))] if len(recipe.steps) == 1 else []
-    if recipe.compare is not None:
-        # Every step's measures are taken of the whole pool: the methods share them.
-        methods = recipe.compare.methods.values()
-        asked += [(1.0, set(bound.needs)) for one in methods for bound in one.selectors]
-    else:
-        shares = _shares(recipe.steps, rows, tokens)
-        needs = [set(step.selector.needs) for step in recipe.steps]
-        asked += list(zip(shares, needs, strict=False))
-    read: dict[str, float] = {}
-    for share, names in asked:
-        for name, often in _readings(names, recipe):
-            read[name] = max(share * often, read.get(name, 0.0))
-    return sum(read.values()) * _a_pass(tokens, rows)
-
-
-def _readings(names: Iterable[str], recipe: Recipe) -> list[tuple[str, float]]:
-    """Which measures have the student read the rows, for these features, and how often."""
-    bounds = plan(names, recipe.measures)
-    return [(b.op.name, b.passes) for b in bounds if "student" in b.models if b.op.name != "length"]
-
-
-def _a_pass(tokens: float, rows: int) -> float:
-    """Tokens of a pass: the conversation, and the reply alone."""
-    return 1.6 * tokens - TEMPLATE_TOKENS * rows
 
 
 def _disk_mb(recipe: Recipe, inputs: Inputs, parameters: int, arms: int, *, lora: bool) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from treadle.machinery.disk import Disk
-from treadle.report import by_set, comparison
+from treadle.report import by_set, compared, comparison
 from treadle.report.audits import audit, lint, planted
 from treadle.report.browse import browse
 from treadle.report.costs import costs
@@ -33,7 +33,7 @@ def write_report(folder: Path) -> Path:
         DataError: the folder holds no part of a run.
         StoreError: the page cannot be written; an older page is still whole.
     """
-    if (folder / comparison.FILE).is_file():
+    if (folder / compared.FILE).is_file():
         return comparison.write_comparison(folder)
     run = read_run(folder)
     path = folder / FILE_NAME

@@ -16,7 +16,7 @@ from treadle import models
 from treadle import op as registry
 from treadle.context import Context
 from treadle.data.pool import Pool
-from treadle.data.row import Message
+from treadle.data.row import Message, from_frame
 from treadle.data.template import Tokens, tokenise
 from treadle.errors import BudgetError, DataError, RecipeError
 from treadle.flywheel.check_compare import length_of_training
@@ -413,3 +413,57 @@ def test_the_targets_passes_and_students_on_the_way_are_part_of_choosing(tmp_pat
     stages = {c["stage"]: c["tokens"] for c in treadle.Run(out).costs()}
     trained = stages["select.taught 30%.train"]
     assert taught == 6 * MILLION * trained + 2 * MILLION * read_for_ifd(pool)
+
+
+def keeping(folder: Path, budget: str, *overrides: str) -> treadle.Run:
+    recipe = write_turn(folder, QUICK.replace("diverse: k_center, keep: 30%", f"keep: {budget}"), rows=60)  # fmt: skip
+    return treadle.run(recipe, out=folder / "runs" / "x", overrides=overrides, progress=False)
+
+
+def test_a_selection_may_take_flops_which_choosing_takes_a_part_of(tmp_path: Path) -> None:
+    found = keeping(tmp_path, "6e10 FLOPs", "train.epochs=2")
+    told = json.loads((found.path / "figures.json").read_text(encoding="utf-8"))
+    spent = told["flops"]["choosing"]
+    lengths = found.features.select("id", "length", "length_total")
+    assert spent == 2 * MILLION * read_by_ifd(found), (
+        "each row with its prompt, and its reply alone"
+    )
+    assert told["flops"]["tokens"] == (6e10 - spent) // (6 * MILLION * 2)
+    chosen = found.selection.filter(arm="selected").drop_nulls("rank")
+    kept = lengths.join(chosen, on="id")["length_total"].sum()
+    assert told["flops"]["tokens"] - lengths["length_total"].max() < kept <= told["flops"]["tokens"]
+    page = found.report.read_text(encoding="utf-8")
+    assert f"Choosing took {flops(spent)} of 6e10 FLOPs" in page
+    assert "keep: 60000000000 FLOPs" in (found.path / "recipe.yaml").read_text(encoding="utf-8")
+
+
+def read_by_ifd(run: treadle.Run) -> int:
+    """Tokens that the scripted student read to measure IFD: every clean row and its reply alone."""
+    student = models.load("scripted")
+    ids = run.features.drop_nulls("length_total")["id"]
+    rows = tokenise(
+        from_frame(run.pool.keep(ids.to_list()).frame), student.tokenizer, max_tokens=4096
+    )
+    return sum(len(Scorable.reply(row).ids) + len(Scorable.reply_alone(row).ids) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("budget", "override", "said"),
+    [
+        ("3e10 FLOPs", "train.steps=5", "training takes `train.steps`, whatever is kept"),
+        ("3e10 FLOPs", "select={method: mods, by: length, keep: 3e10 FLOPs}", "trains students on the way"),
+        ("1e6 FLOPs", "seed=0", "of 1e+06 FLOPs, which leaves no token to train on"),
+        ("0 FLOPs", "seed=0", "is not a budget"),
+    ],
+)  # fmt: skip
+def test_flops_that_leave_nothing_to_train_on_are_refused(
+    tmp_path: Path, budget: str, override: str, said: str
+) -> None:
+    with pytest.raises((RecipeError, DataError)) as error:
+        keeping(tmp_path, budget, override)
+    assert said in str(error.value)
+
+
+def test_only_the_last_step_takes_flops(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is not a budget"):
+        keeping(tmp_path, "30%", "select=[{by: length, keep: 1e9 FLOPs}, {by: ifd, keep: 30%}]")

@@ -22,6 +22,7 @@ UNKNOWN_LENGTH = 2**62
 LEAST_LOOK_AHEAD = 8
 _AMOUNT = re.compile(r"([0-9]+(?:_[0-9]+)*|[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*\.[0-9]+|[0-9]+\.[0-9]*)")
 _BUDGET = re.compile(_AMOUNT.pattern + r"\s*(%|rows?|tokens?)?")
+_FLOPS = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*flops?")
 
 FINDING_SCHEMA: dict[str, type[pl.DataType]] = {
     "id": pl.String,
@@ -47,14 +48,20 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much to select: a number of rows, a number of tokens, or a share of the rows."""
+    """How much to select: a number of rows, a number of tokens, or a share of the rows.
 
-    unit: Literal["rows", "tokens", "share"]
+    Or so many FLOPs, for choosing and training together; what they leave for training is known once
+    the measures are taken (`flywheel.flops`), and no selector is ever handed such a budget.
+    """
+
+    unit: Literal["rows", "tokens", "share", "flops"]
     amount: float
 
     @classmethod
-    def parse(cls, value: str | float | int, *, where: str = "select.keep") -> Budget:
-        """Read `30%`, `0.3`, `300`, `300 rows` or `20000 tokens`.
+    def parse(
+        cls, value: str | float | int, *, where: str = "select.keep", flops: bool = False
+    ) -> Budget:
+        """Read `30%`, `0.3`, `300`, `300 rows` or `20000 tokens`; with `flops` also `2e15 FLOPs`.
 
         A bare number below 1, or written `1.0`, is a share; any other is a number of rows. Commas
         and underscores may part thousands, so `1,5%` is refused instead of being read as 15%.
@@ -63,6 +70,8 @@ class Budget:
             RecipeError: anything else.
         """
         text = str(value).strip().lower()
+        if flops and (found := _FLOPS.fullmatch(text)) and float(found[1]) > 0:
+            return cls("flops", float(found[1]))
         match = _BUDGET.fullmatch(text)
         if match is None:
             raise RecipeError(
@@ -106,6 +115,7 @@ class Budget:
 
     def rows_of(self, total: int) -> int:
         """The most rows that this budget allows out of `total` (tokens do not limit rows)."""
+        assert self.unit != "flops", "FLOPs are turned into tokens before anything is chosen"
         if self.unit == "tokens":
             return total
         amount = self.amount if self.unit == "rows" else round(self.amount * total)

@@ -112,7 +112,7 @@ class Checker:
         if "keep" not in options and not is_last:
             self.fail(path, f"{told}.{method}: say how much this step keeps, as keep: 50%.")
         try:
-            keep = Budget.parse(options.pop("keep", "30%"), where=f"{told}.keep")
+            keep = Budget.parse(options.pop("keep", "30%"), where=f"{told}.keep", flops=is_last)
         except RecipeError as error:
             self.fail((*path, "keep"), str(error))
         bound = self.bind("select", method, options, *path)

@@ -14,7 +14,7 @@ from treadle.data.formats.sources import expand
 from treadle.errors import DataError, RecipeError, nearest
 from treadle.flywheel.check_compare import comparison
 from treadle.flywheel.check_parts import Checker
-from treadle.flywheel.recipe import Recipe, resolved_path
+from treadle.flywheel.recipe import Recipe, Step, resolved_path
 from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
 from treadle.flywheel.yaml_lines import Document, parse, setting
 from treadle.models import EMBEDDERS, STUDENTS
@@ -75,6 +75,7 @@ class _Checker(Checker):
         trainer = self.method("train", "ngram" if student == "scripted" else "sft")
         evaluator, judge = self.evaluator(gate), self.judge(gate)
         self.models(student, embedder, trainer)
+        self.flops(last, trainer)
         seed = self.integer("seed", 0)
         contest = comparison(self, trainer) if "compare" in self.document.data else None
         if data is not None:
@@ -122,6 +123,22 @@ class _Checker(Checker):
             self.fail(("select",), "select: a list holds one mapping a step, such as {by: ifd}.")
             return [None]
         return [self.step(one, is_last=one is raw[-1]) for one in raw]
+
+    def flops(self, last: Step | None, trainer: registry.BoundOp | None) -> None:
+        """Refuse a budget in FLOPs where nobody can say what it leaves to train on."""
+        if last is None or trainer is None or last.keep.unit != "flops":
+            return
+        if trainer.options.get("steps") is not None:
+            self.fail(
+                ("select", "keep"), "select.keep: training takes `train.steps`, whatever is kept. With a "
+                "budget in FLOPs say `train.epochs` instead.",
+            )  # fmt: skip
+        if last.selector.trainings:
+            self.fail(
+                ("select", "keep"), f"select.{last.selector.op.name} trains students on the way, whose "
+                "cost is not known before. Say rows, tokens or a share, and compare at equal FLOPs "
+                "with `compare: {train_for: [2e15 FLOPs]}`.",
+            )  # fmt: skip
 
     def no_target(self, path: tuple[str, ...], selectors: Iterable[registry.BoundOp]) -> None:
         """Refuse selectors that look for rows like a target's, since there is none."""

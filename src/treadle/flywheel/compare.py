@@ -41,10 +41,11 @@ from treadle.errors import DataError
 from treadle.flywheel.arms import Arm, Teach, Trained, choose, stopped_at, train_arms
 from treadle.flywheel.compare_table import Cell, tabulate
 from treadle.flywheel.compare_target import TARGET, target_of
-from treadle.flywheel.features import Features, plan, user_columns
-from treadle.flywheel.flops import flops_a_token, lengths_of
+from treadle.flywheel.features import Features, user_columns
+from treadle.flywheel.flops import flops_a_token, lengths_of, measuring
+from treadle.flywheel.measured import Measured, everything
 from treadle.flywheel.recipe import Comparison, Method
-from treadle.flywheel.round import Measured, Round, everything
+from treadle.flywheel.round import Round
 
 NAMED = ("name", "method", "role", "keep", "train_for")
 RANDOM, FULL, BEFORE, LIKE = "random", "full", "before", "~length"
@@ -164,8 +165,11 @@ class Contest:
                 in_steps(name, keep, method, measured.rows, budget, seen, school.teach)
                 for seen, school in zip(contexts, schools, strict=True)
             )
-            measuring = self.measuring(method, clean, measured)
-            found[name] = Chosen(selections, tuple(measuring + sum(s.flops) for s in schools))
+            spent = measuring(
+                method.selectors, clean, self.round.recipe.measures,
+                measured.features.flops, measured.target_flops,
+            )  # fmt: skip
+            found[name] = Chosen(selections, tuple(spent + sum(s.flops) for s in schools))
             if not all(one.ids for one in selections):
                 raise DataError(
                     f"compare: {name} chose no row at {keep} of the pool's tokens "
@@ -180,21 +184,6 @@ class Contest:
                 )
                 found[name + LIKE] = Chosen(alike, (found[name].flops[0],) * len(alike))
         return found
-
-    def measuring(self, method: Method, clean: Pool, measured: Measured) -> int:
-        """Return the FLOPs of all that a method wants to know of the rows, and of the target's.
-
-        What methods share counts in full for each: alone it would have had to pay for it.
-        """
-        options = self.round.recipe.measures
-        needs = [name for bound in method.selectors for name in bound.needs]
-        own = {frame.columns[1] for frame in user_columns(clean, needs)}
-        target = [name for bound in method.selectors for name in bound.target]
-        asked = [
-            (measured.features.flops, plan([n for n in needs if n not in own], options)),
-            (measured.target_flops, plan(target, options)),
-        ]
-        return sum(flops.get(b.op.name, 0) for flops, bounds in asked for b in bounds)
 
     def whole(self, measured: Measured) -> Iterator[Cell]:
         """The whole pool, and nothing at all: the student as it came."""

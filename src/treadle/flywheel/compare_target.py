@@ -13,7 +13,8 @@ from treadle.data.pool import Pool
 from treadle.data.selection import Findings
 from treadle.flywheel.features import Features, measure_pool
 from treadle.flywheel.load import Inputs
-from treadle.flywheel.round import Round, cut_at
+from treadle.flywheel.measured import cut_at
+from treadle.flywheel.round import Round
 
 TARGET = "target_rows"
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from treadle.data.row import texts
-from treadle.flywheel.flops import Training, flops_a_token
+from treadle.flywheel.flops import Training, counted_parameters, flops_a_token, parameters_of
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.machine import Machine, free_bytes, this_machine
 from treadle.flywheel.readings import (
@@ -22,14 +22,12 @@ from treadle.flywheel.readings import (
     on_the_way,
     readings,
     scored_tokens,
-    shares_of,
+    shares_of_steps,
     tokens_of,
 )
 from treadle.flywheel.recipe import Recipe
 from treadle.models.meter import READ
-from treadle.models.scripted import PARAMETERS as NOMINAL
 
-PARAMETERS = {"embedded": 134_515_008, "proxy": 110_000, "scripted": 0}
 ENCODER_WEIGHTS = {"minilm": 10_600_000}
 """Without the table of its words, which is only looked up."""
 SCORING, TRAINING = 0.55, 0.30
@@ -132,7 +130,7 @@ def estimate(recipe: Recipe, inputs: Inputs, folder: Path) -> Estimate:
 def _turned(recipe: Recipe, rows: int, tokens: float) -> tuple[int, float]:
     """How many trainings a round has, and how many tokens they read."""
     share, gate, options = (
-        shares_of(recipe.steps, rows, tokens)[-1],
+        shares_of_steps(recipe, rows, tokens)[-1],
         recipe.gate,
         recipe.trainer.options,
     )
@@ -177,21 +175,11 @@ def _arm(training: Training, choosing: float, recipe: Recipe, tokens: float, row
     """
     if training.flops is None:
         return tokens * epochs_of(training.trainer.options, rows)
-    parameters = parameters_of(recipe.student) or (NOMINAL if recipe.student == "scripted" else 0)
+    parameters = counted_parameters(recipe.student)
     if not parameters:
         return 0.0  # unknown: the estimate says so
     left = training.flops - READ * parameters * choosing
     return max(0.0, left / flops_a_token(training.trainer, parameters))
-
-
-def parameters_of(student: str) -> int | None:
-    """Return the number of parameters, or None where only loading the model could tell."""
-    if student in PARAMETERS:
-        return PARAMETERS[student]
-    folder = Path(student).expanduser()
-    if folder.is_dir():
-        return sum(f.stat().st_size for f in folder.glob("*.safetensors")) // 2 or None
-    return None
 
 
 def _disk_mb(recipe: Recipe, inputs: Inputs, parameters: int, arms: int, *, lora: bool) -> float:

@@ -1,6 +1,7 @@
 """Budgets in floating-point operations (FLOPs), what choosing costs included.
 
     compare: {methods: {ifd: {by: ifd}}, train_for: [2e15 FLOPs]}
+    select: {by: ifd, keep: 2e15 FLOPs}       # of one selection: as many tokens as are left to train on
 
 The question of compute-constrained data selection (Yin and Rush, arXiv:2410.16208): a method that reads
 the whole pool with the student to choose from it could have trained on random rows instead. So every
@@ -15,16 +16,25 @@ that it trains on the way. Training is 6 · weights · tokens, or 4 with an adap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from treadle import op as registry
+from treadle.data.pool import Pool
+from treadle.data.selection import Budget
+from treadle.errors import DataError
+from treadle.flywheel.features import plan, user_columns
 from treadle.models.meter import TRAIN_ADAPTER, TRAIN_ALL
+from treadle.models.scripted import PARAMETERS as NOMINAL
 from treadle.op import BoundOp
 from treadle.train.lessons import schedule
+
+PARAMETERS = {"embedded": 134_515_008, "proxy": 110_000, "scripted": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,46 @@ class Training:
         return tuple(found)
 
 
+def measuring(
+    selectors: Sequence[BoundOp],
+    pool: Pool,
+    options: Mapping[str, Mapping[str, Any]],
+    of_rows: Mapping[str, int],
+    of_target: Mapping[str, int],
+) -> int:
+    """Return the FLOPs of all that these selectors want to know of the rows, and of the target's.
+
+    What methods share counts in full for each: alone it would have had to pay for it.
+
+    Args:
+        of_rows: FLOPs by measure, as `Features.flops`; `of_target` those of the target's rows.
+    """
+    needs = [name for bound in selectors for name in bound.needs]
+    own = {frame.columns[1] for frame in user_columns(pool, needs)}
+    target = [name for bound in selectors for name in bound.target]
+    asked = [
+        (of_rows, plan([n for n in needs if n not in own], options)),
+        (of_target, plan(target, options)),
+    ]
+    return sum(flops.get(b.op.name, 0) for flops, bounds in asked for b in bounds)
+
+
+def in_tokens(budget: Budget, spent: int, trainer: BoundOp, parameters: int) -> Budget:
+    """Turn a selection's budget in FLOPs into the tokens that are left to train on.
+
+    Raises:
+        DataError: choosing has spent it.
+    """
+    epochs = float(trainer.options.get("epochs", 1))
+    tokens = int((budget.amount - spent) / (flops_a_token(trainer, parameters) * epochs))
+    if tokens < 1:
+        raise DataError(
+            f"select.keep: choosing took {spent:.3g} of {budget.amount:.3g} FLOPs, which leaves no token "
+            "to train on. Allow more, or choose by something cheaper."
+        )
+    return Budget("tokens", tokens)
+
+
 def with_steps(trainer: BoundOp, steps: int) -> BoundOp:
     """Return a trainer that does so many steps, whatever its epochs.
 
@@ -83,6 +133,21 @@ def affordable_steps(lengths: Sequence[int], trainer: BoundOp, seed: int, tokens
     batches = schedule(lengths, batch_size=batch_size, epochs=1, steps=steps, seed=seed)
     spent = np.cumsum([sum(lengths[i] for i in batch) for batch in batches])
     return int(np.searchsorted(spent, tokens, side="right"))
+
+
+def parameters_of(student: str) -> int | None:
+    """Return the number of parameters, or None where only loading the model could tell."""
+    if student in PARAMETERS:
+        return PARAMETERS[student]
+    folder = Path(student).expanduser()
+    if folder.is_dir():
+        return sum(f.stat().st_size for f in folder.glob("*.safetensors")) // 2 or None
+    return None
+
+
+def counted_parameters(student: str) -> int:
+    """Return the number of parameters that FLOPs are counted by; 0 where nobody knows it yet."""
+    return parameters_of(student) or (NOMINAL if student == "scripted" else 0)
 
 
 def lengths_of(ids: Sequence[str], rows: pl.DataFrame) -> list[int]:

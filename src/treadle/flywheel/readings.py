@@ -14,6 +14,7 @@ from treadle.data.pool import Pool
 from treadle.data.row import texts
 from treadle.flywheel.arms import passes
 from treadle.flywheel.features import plan
+from treadle.flywheel.flops import counted_parameters, flops_a_token
 from treadle.flywheel.recipe import Method, Recipe, Step
 from treadle.op import BoundOp
 
@@ -52,22 +53,36 @@ def _choices(recipe: Recipe, rows: int, tokens: float) -> Iterator[tuple[BoundOp
     if contest is not None:
         controls = [Method((), bound) for bound in contest.controls.values()]
         for method in (*contest.methods.values(), *controls):
-            shares = shares_of(method.filters, rows, tokens)
+            shares = _shares_of(method.filters, rows, tokens)
             runs = recipe.gate.seeds if any(one.draws for one in method.selectors) else 1
             for step, before, kept in zip(method.filters, shares, shares[1:], strict=False):
                 yield from [(step.selector, before, kept)] * runs
             for share in contest.keep.values():
                 yield from [(method.selector, shares[-1], share)] * runs
         return
-    shares = shares_of(recipe.steps, rows, tokens)
+    shares = shares_of_steps(recipe, rows, tokens)
     for step, before, kept in zip(recipe.steps, shares, shares[1:], strict=False):
         yield step.selector, before, kept
     for name in recipe.gate.controls:
         yield registry.get("select", name).bind(), 1.0, shares[-1]
 
 
-def shares_of(steps: Sequence[Step], rows: int, tokens: float) -> list[float]:
-    """The share of the pool that is there before each step of a selection, and after the last."""
+def shares_of_steps(recipe: Recipe, rows: int, tokens: float) -> list[float]:
+    """The share of the pool that is there before each step of a round's selection, and after the last.
+
+    Of a budget in FLOPs choosing takes a part, so that less is kept than is said here.
+    """
+    *filters, last = recipe.steps
+    if last.keep.unit != "flops":
+        return _shares_of(recipe.steps, rows, tokens)
+    found = _shares_of(filters, rows, tokens)
+    a_token = flops_a_token(recipe.trainer, counted_parameters(recipe.student))
+    wanted = a_token * epochs_of(recipe.trainer.options, rows) * tokens
+    return [*found, min(found[-1], last.keep.amount / wanted if wanted else 1.0)]
+
+
+def _shares_of(steps: Sequence[Step], rows: int, tokens: float) -> list[float]:
+    """The same of steps that keep rows, tokens or a share."""
     found = [1.0]
     for step in steps:
         keep = step.keep
@@ -113,7 +128,7 @@ def _asked(recipe: Recipe, rows: int, tokens: float) -> list[tuple[float, set[st
         methods = recipe.compare.methods.values()
         return asked + [(1.0, set(bound.needs)) for one in methods for bound in one.selectors]
     needs = [set(step.selector.needs) for step in recipe.steps]
-    return asked + list(zip(shares_of(recipe.steps, rows, tokens), needs, strict=False))
+    return asked + list(zip(shares_of_steps(recipe, rows, tokens), needs, strict=False))
 
 
 def readings(names: Iterable[str], recipe: Recipe) -> list[tuple[str, float]]:

@@ -153,4 +153,6 @@ def budget_text(budget: Budget) -> str:
     """Return the words that `Budget.parse` reads."""
     if budget.unit == "share":
         return f"{round(budget.amount * 100, 10)!r}%".replace(".0%", "%")
+    if budget.unit == "flops":
+        return f"{budget.amount:.15g} FLOPs"
     return f"{int(budget.amount)} {budget.unit}"

@@ -6,32 +6,31 @@ it stopped. The report is written by the caller: it only reads the run folder.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
 import polars as pl
 
 from treadle import op as registry
 from treadle.context import Context
 from treadle.data.lint import lint
 from treadle.data.pool import Pool
-from treadle.data.selection import FINDING_SCHEMA, UNSCORED, Findings, Selection, has_length
+from treadle.data.selection import FINDING_SCHEMA, Budget, Findings, Selection
 from treadle.data.verdict import RESULT_SCHEMA, SetResult, Verdict, by_set
-from treadle.errors import DataError, RecipeError
+from treadle.errors import DataError
 from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import TESTED, Arm, Trained, choose, controls, stopped_at, train_arms
 from treadle.flywheel.artefacts import Artefacts
 from treadle.flywheel.audits import audit_context
 from treadle.flywheel.dropped import shift_of
-from treadle.flywheel.estimate import estimate, parameters_of
+from treadle.flywheel.estimate import estimate
 from treadle.flywheel.features import Features, measure_pool
+from treadle.flywheel.flops import in_tokens, measuring, parameters_of
 from treadle.flywheel.load import Inputs, load_inputs
+from treadle.flywheel.measured import Measured, cut_at, everything, sample
 from treadle.flywheel.progress import Observer
 from treadle.flywheel.recipe import Recipe, Step
 from treadle.flywheel.school import School
@@ -39,28 +38,6 @@ from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.models.protocol import Student
 from treadle.op import BoundOp
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Features of all rows, of those on which no measure failed, and a context with the target's.
-
-    `target_flops` says what measuring the target's rows took, by measure.
-    """
-
-    features: Features
-    rows: pl.DataFrame
-    context: Context
-    target_flops: Mapping[str, int] = field(default_factory=dict)
-
-    def with_more(self, later: Measured) -> Measured:
-        """Add features that a later step measured, on fewer rows."""
-        new = [c for c in later.features.frame.columns if c not in self.features.frame.columns]
-        frame = self.features.frame.join(
-            later.features.frame.select("id", *new), on="id", how="left", maintain_order="left"
-        )
-        failed = pl.concat([self.features.failed, later.features.failed]).unique("id", keep="first")
-        return replace(self, features=Features(frame, failed.sort("id")))
 
 
 @dataclass(frozen=True)
@@ -230,8 +207,25 @@ class Round:
             self.observer.note(f"step {number}, {name}: {len(found.ids):,} rows go on")
             seen = self.measure(inputs, clean.keep(found.ids), [after.selector])
             measured = measured.with_more(seen)
+        if last.keep.unit == "flops":
+            last = replace(last, keep=self.in_tokens(last.keep, clean, measured))
         tested = self.chosen(TESTED, last, clean, seen)
         return measured, Selection(tested.chosen, pl.concat([*left, tested.left]))
+
+    def in_tokens(self, budget: Budget, clean: Pool, measured: Measured) -> Budget:
+        """Return what a budget in FLOPs leaves to train on, once the measures are paid for."""
+        recipe = self.recipe
+        spent = measuring(
+            [step.selector for step in recipe.steps], clean, recipe.measures,
+            measured.features.flops, measured.target_flops,
+        )  # fmt: skip
+        left = in_tokens(budget, spent, recipe.trainer, self.student.parameters)
+        facts = {"budget": budget.amount, "choosing": spent, "tokens": left.amount}
+        self.artefacts.figures("flops", facts)
+        self.observer.note(
+            f"{spent:.3g} of {budget.amount:.3g} FLOPs spent on choosing: {left.amount:,.0f} tokens to train on"
+        )
+        return left
 
     def chosen(self, name: str, step: Step, clean: Pool, measured: Measured) -> Selection:
         """Run one step.
@@ -300,49 +294,6 @@ class Round:
             except DataError:  # too few items to compare anything: the page says how many
                 found[name] = SetResult(items, (), ())
         return found
-
-
-def sample(pool: Pool, rows: int | None, seed: int) -> Pool:
-    """Return so many random rows; which ones depends on their ids and the seed alone."""
-    if rows is None or rows >= len(pool):
-        return pool
-
-    def draw(key: str) -> str:
-        return hashlib.sha256(f"{seed}/{key}".encode()).hexdigest()
-
-    return pool.keep(sorted(pool.ids, key=draw)[:rows])
-
-
-def everything(rows: pl.DataFrame) -> Selection:
-    """Choose every row that can be trained on."""
-    may_train = np.flatnonzero(has_length(rows)).tolist()
-    return Selection.of(rows, may_train, "everything", otherwise=UNSCORED)
-
-
-def cut_at(
-    max_tokens: int, options: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Mapping[str, Any]]:
-    """Let every measure read a row as far as the trainer does.
-
-    Else arms of equal tokens by the measure would not be equal in training.
-
-    Raises:
-        RecipeError: the recipe says that `length` counts otherwise.
-    """
-    found = dict(options)
-    for op in registry.ops("measure"):
-        if "max_tokens" in op.parameters:
-            default = op.parameters["max_tokens"].default
-            asked = found.get(op.name, {}).get("max_tokens", default)
-            if asked != default and asked != max_tokens and op.name == "length":
-                raise RecipeError(
-                    f"measure.length: max_tokens is {asked}, but training reads {max_tokens} tokens of "
-                    "a row, and arms are made equal by this length. Leave it out, or set "
-                    "train.max_tokens."
-                )
-            reach = max_tokens if asked == default else asked
-            found[op.name] = {**found.get(op.name, {}), "max_tokens": reach}
-    return found
 
 
 def reasons_of(selection: Selection) -> Counter[str]:

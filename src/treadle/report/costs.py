@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from treadle.report import plot
 from treadle.report.folder import RunFolder, StageCost
 from treadle.report.markup import Child, Column, Safe, Section, absent, explain, join, table, tag
-from treadle.report.numbers import count, duration, share
+from treadle.report.numbers import count, duration, flops, number, share
 from treadle.report.statuses import TESTED
 
 CHOOSING = ("lint", "audit", "measure", "select")
@@ -54,6 +54,7 @@ def costs(run: RunFolder) -> Section:
             [
                 _ratio(run, run.costs),
                 expected,
+                _flops(run.figures.get("flops")),
                 table("Cost by stage, in order", columns, body),
                 words,
             ]
@@ -79,6 +80,19 @@ def _expected(run: RunFolder, whole: float) -> Safe | None:
         "Expected when the run began: ",
         tag("strong", span),
         f"; it took {duration(whole)}. By part, with what it took in brackets: {parts}.",
+    )
+
+
+def _flops(found: object) -> Safe | None:
+    """Say how a budget in FLOPs was parted."""
+    if not isinstance(found, Mapping):
+        return None
+    budget, choosing, tokens = (number(found.get(k)) for k in ("budget", "choosing", "tokens"))
+    return tag(
+        "p",
+        f"Choosing took {flops(choosing)} of {flops(budget)} FLOPs, which left {count(tokens)} tokens of "
+        "rows to train on. The controls are as large, without having paid for a choice: `treadle "
+        "compare` with `train_for: [… FLOPs]` lets them spend that on training.",
     )
 
 

@@ -17,7 +17,9 @@ from treadle import op as registry
 from treadle.errors import RecipeError, nearest
 from treadle.flywheel.check_parts import Checker
 from treadle.flywheel.features import plan
+from treadle.flywheel.sections import BudgetSection
 from treadle.flywheel.yaml_lines import Document
+from treadle.machinery.calls import Limits
 from treadle.models.endpoint import Address
 
 ROLES = ("judge", "teacher")
@@ -66,6 +68,22 @@ def address_of(role: str, raw: Mapping[str, Any]) -> Address:
     if found is None:
         raise RecipeError(" ".join(checker.errors))
     return found
+
+
+def asking_of(
+    addresses: Mapping[str, Mapping[str, Any] | None], budget: Mapping[str, Any] | None
+) -> tuple[dict[str, Address], Limits]:
+    """Check the addresses by role, and the budget, of a single stage.
+
+    Raises:
+        RecipeError: what is wrong with them.
+    """
+    checker = Checker(Document("--budget", {"budget": dict(budget or {})}, {}), "budget", Path())
+    section = checker.section("budget", BudgetSection)
+    if section is None:
+        raise RecipeError(" ".join(checker.errors))
+    found = {role: address_of(role, raw) for role, raw in addresses.items() if raw is not None}
+    return found, section.call_limits
 
 
 def asked(

@@ -31,6 +31,7 @@ from treadle.report.numbers import (
 )
 from treadle.report.scores import direction
 from treadle.report.shell import FILE_NAME, contents, document, shown
+from treadle.report.unlicensed import stamp
 
 Line = Mapping[str, Any]
 FILE = "comparison.json"
@@ -61,6 +62,7 @@ class Comparison:
     overlap: Sequence[Line]
     costs: Sequence[Line]
     sets: Mapping[str, int]
+    unlicensed: object = None
 
     @property
     def lengths(self) -> list[str]:
@@ -99,7 +101,7 @@ def write_comparison(folder: Path) -> Path:
     page = document(
         f"{found.name}: comparison · treadle",
         contents(found.name, sections),
-        [banner(found), *(shown(section) for section in sections)],
+        [stamp(found.unlicensed), banner(found), *(shown(section) for section in sections)],
     )
     Disk().publish(path, page.encode("utf-8", "replace"))
     return path
@@ -120,7 +122,7 @@ def read_comparison(folder: Path) -> Comparison:
     return Comparison(
         folder.resolve().name, data["headline"], data["sentence"], data["metric"], direction(results), data["alpha"], data["items"],
         data["seeds"], [NOT_SAID | line for line in data["cells"]], data["overlap"], data["costs"],
-        data.get("sets", {}),
+        data.get("sets", {}), data.get("unlicensed"),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from treadle.data.randomness import derived_rng
 from treadle.data.sealed_index import SealedIndex
 from treadle.errors import ModelError, RecipeError
 from treadle.machinery.engine import Engine
+from treadle.models.endpoint.answers import Progress
 from treadle.op import BoundOp
 
 Learn = Callable[[Sequence[str]], pl.DataFrame]
@@ -22,12 +23,16 @@ def _nothing() -> None:
     return None
 
 
+def _unseen(progress: Progress) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Context:
     """The small world of an op.
 
     `tick` is to be called at least once a batch or training step: it raises BudgetError when the
-    wall-time budget has run out. `sealed` is the published index of the evaluation sets (hashes and
+    wall-time budget has run out. `asking` is told how far an ask of an endpoint is. `sealed` is the published index of the evaluation sets (hashes and
     n-grams, never items). `features` holds what an audit wanted to know of the rows, by `id`, and
     `items` what it wanted to know of the evaluation items, by `set` and number (`item`). `target` holds rows of the capability that the user cares about, with the
     features that a selector asked for; `fitted` what a measure's `fit` found in the whole pool;
@@ -44,15 +49,22 @@ class Context:
     fitted: bytes | None = None
     learn: Learn | None = None
     tick: Callable[[], None] = _nothing
+    asking: Callable[[Progress], None] = _unseen
 
     def model(self, role: str) -> Any:
-        """Return the model that plays `role` (`student`, `embedder`).
+        """Return the model that plays `role` (`student`, `embedder`, `judge`, `teacher`).
 
         Raises:
             ModelError: the recipe names none.
         """
         if role not in self.models:
-            raise ModelError(f"this step needs a model as {role}, and none is configured.")
+            hint = ""
+            if role in ("judge", "teacher"):
+                hint = (
+                    f" Write `{role}: {{url: http://127.0.0.1:8080/v1, model: embedded}}` in the "
+                    f"recipe, or give --{role}; `treadle serve-model` starts such a server."
+                )
+            raise ModelError(f"this step needs a model as {role}, and none is configured.{hint}")
         return self.models[role]
 
     @property

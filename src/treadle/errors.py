@@ -30,6 +30,10 @@ class ModelError(TreadleError):
         self.retryable = retryable
 
 
+class LicenceError(TreadleError):
+    """A judge may not do what is asked of it: it has no licence, or one that does not hold."""
+
+
 class BudgetError(TreadleError):
     """A budget ran out. The run stopped cleanly and resumes with a larger budget."""
 

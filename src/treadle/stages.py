@@ -28,6 +28,7 @@ from treadle.evaluate.sealed import SealedSets
 from treadle.evaluate.stage import Candidate, evaluate_students
 from treadle.flywheel.arms import choose
 from treadle.flywheel.audits import audit_context
+from treadle.flywheel.check_endpoints import asking_of
 from treadle.flywheel.check_parts import short_form
 from treadle.flywheel.check_recipe import AUDITED
 from treadle.flywheel.features import Features, measure_pool
@@ -35,11 +36,13 @@ from treadle.flywheel.progress import Observer, watched
 from treadle.flywheel.school import School
 from treadle.machinery.disk import explained
 from treadle.machinery.folders import pack
-from treadle.workshop import STORE, Workshop, open_workshop
+from treadle.workshop import STORE, Asking, Workshop, open_workshop
 
 Rows = Pool | str | Path
 AUDITS: Mapping[str, Mapping[str, Any]] = {name: {} for name in AUDITED}
 """The audits that are run unless others are named, with their options."""
+PAYER = "single stages"
+"""Who pays for what endpoints are asked, in the call book."""
 
 
 def load(source: str | Path | Sequence[str | Path], *, layout: str | None = None) -> Loaded:
@@ -57,13 +60,16 @@ def _workshop(
     student: str | None = None,
     embedder: str | None = None,
     seed: int = 0,
+    judge: Mapping[str, Any] | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> Iterator[Workshop]:
-    """Open a workshop whose costs are forgotten."""
+    """Open a workshop whose costs are forgotten, but for those of endpoints (see `treadle cost`)."""
+    addresses, limits = asking_of({"judge": judge}, budget)
     with (
         watched(progress) as observer,
         open_workshop(
             store=Path("runs") / STORE, observer=observer, student=student, embedder=embedder,
-            seed=seed,
+            seed=seed, asking=Asking(PAYER, addresses, limits),
         ) as shop,
     ):  # fmt: skip
         yield shop
@@ -106,15 +112,21 @@ def measure_rows(
     model: str = "embedded",
     embedder: str = "minilm",
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    judge: Mapping[str, Any] | None = None,
+    budget: Mapping[str, Any] | None = None,
     progress: bool | Observer = False,
 ) -> Features:
     """Measure features.
+
+    Args:
+        judge: where the judge answers, as in a recipe: `{"url": …, "model": …}`.
+        budget: what endpoints may cost, over all single stages: `{"usd": 5, "requests": 1000}`.
 
     Returns:
         `frame`, with `id` and one column or more a feature, and `failed`: the rows on which a
         measure failed (`id`, `op`, `reason`), whose values are null.
     """
-    with _workshop(progress, model, embedder) as shop:
+    with _workshop(progress, model, embedder, judge=judge, budget=budget) as shop:
         return measure_pool(_pool(rows), list(features), options or {}, shop.context)
 
 
@@ -127,6 +139,8 @@ def select_rows(
     embedder: str = "minilm",
     seed: int = 0,
     target: Rows | None = None,
+    judge: Mapping[str, Any] | None = None,
+    budget: Mapping[str, Any] | None = None,
     progress: bool | Observer = False,
     **options: Any,
 ) -> Selection:
@@ -137,12 +151,13 @@ def select_rows(
 
     Args:
         target: examples of the capability, for selectors that look for rows like them.
+        judge: where the judge answers, and `budget` what it may cost, as for `measure_rows`.
     """
-    budget = Budget.parse(keep, where="keep")
+    amount = Budget.parse(keep, where="keep")
     name, own = short_form({**options, "method": method} if method else options)
     bound = registry.get("select", name).bind(own)
     needs = list(dict.fromkeys(["length", *bound.needs]))
-    with _workshop(progress, model, embedder, seed) as shop:
+    with _workshop(progress, model, embedder, seed, judge, budget) as shop:
         pool, context = _pool(rows), shop.context
         found = measure_pool(pool, needs, {}, context)
         if target is not None and bound.target:
@@ -152,7 +167,7 @@ def select_rows(
         failed = found.failed.select("id", reason)
         whole = found.frame.join(failed, on="id", how="anti").sort("id")
         school = School(pool, _trainer(None, model), {}, shop.context)
-        selection = choose("alone", bound, whole, budget, context, school.teach)
+        selection = choose("alone", bound, whole, amount, context, school.teach)
     return Selection(selection.chosen, pl.concat([selection.left, failed]))
 
 

@@ -29,7 +29,7 @@ from treadle.history import Run
 from treadle.machinery.disk import Disk
 from treadle.machinery.lock import only_writer
 from treadle.report import write_report
-from treadle.workshop import STORE, open_workshop
+from treadle.workshop import STORE, Asking, open_workshop
 
 
 def run(
@@ -114,6 +114,11 @@ def _turn(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) -> 
 def _round(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) -> Iterator[Round]:
     """Open everything that a turn works with."""
     folder = RunFolder(path, disk or Disk())
+    artefacts = Artefacts(folder)
+    asking = Asking(
+        f"run {os.path.basename(os.path.abspath(path))}", recipe.endpoints,
+        recipe.budget.call_limits, artefacts.without_licence,
+    )  # fmt: skip
     with open_workshop(
         store=Path(os.path.abspath(path)).parent / STORE,  # `.` has no parent
         ledger=path / "ledger.sqlite",
@@ -121,10 +126,10 @@ def _round(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) ->
         observer=observer,
         student=recipe.student,
         embedder=recipe.embedder,
+        asking=asking,
         seed=recipe.seed,
         disk=disk,
     ) as shop:
-        artefacts = Artefacts(folder)
         yield Round(recipe, artefacts, shop.engine, shop.ledger, shop.context, observer)
 
 

@@ -1,11 +1,11 @@
-"""Open what a run or a single stage works with: store, ledger, engine, models, progress."""
+"""Open what a run or a single stage works with: store, ledger, engine, models, call book, progress."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,17 @@ from typing import Any
 from treadle import models
 from treadle.context import Context
 from treadle.flywheel.progress import Observer
+from treadle.judge import model as judging
+from treadle.machinery import calls
 from treadle.machinery.disk import Disk
 from treadle.machinery.engine import LocalEngine, Stage
 from treadle.machinery.ledger import Ledger, Limits
 from treadle.machinery.store import Store
+from treadle.models.endpoint import Address, Endpoint
 
 STORE = ".store"
+CALLS = "calls.sqlite"
+"""The call book, in the store's folder."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,23 @@ class Workshop:
     context: Context
 
 
+def _unmoved(found: judging.Unlicensed) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Whom a workshop may ask over the network, who pays, and within what limits.
+
+    `on_unlicensed` hears of a judge that is asked without a licence.
+    """
+
+    payer: str
+    addresses: Mapping[str, Address] = field(default_factory=dict)
+    limits: calls.Limits = field(default_factory=calls.Limits)
+    on_unlicensed: Callable[[judging.Unlicensed], None] = _unmoved
+
+
 @contextlib.contextmanager
 def open_workshop(
     *,
@@ -39,10 +61,11 @@ def open_workshop(
     limits: Limits | None = None,
     student: str | None = None,
     embedder: str | None = None,
+    asking: Asking | None = None,
     seed: int = 0,
     disk: Disk | None = None,
 ) -> Iterator[Workshop]:
-    """Open a workshop and close its ledger at the end.
+    """Open a workshop and close its ledger, endpoints and call book at the end.
 
     Without `ledger` the costs are forgotten (single stages); the store is still used as a cache.
     """
@@ -60,19 +83,47 @@ def open_workshop(
             book.check()
 
         engine = LocalEngine(Store(store, disk), book, on_task)
-        found = _Models(student, embedder)
-        yield Workshop(engine, book, Context(seed=seed, models=found, engine=engine, tick=tick))
+        desk = _Desk(store, asking, stack, disk) if asking is not None else None
+        found = _Models(student, embedder, desk)
+        context = Context(seed=seed, models=found, engine=engine, tick=tick, asking=observer.asking)
+        yield Workshop(engine, book, context)
+
+
+class _Desk:
+    """Opens the call book and the endpoints when they are first wanted: most runs ask nobody."""
+
+    def __init__(
+        self, store: Path, asking: Asking, stack: contextlib.ExitStack, disk: Disk | None
+    ) -> None:
+        self.store, self.asking, self._stack, self._disk = store, asking, stack, disk
+        self._session: calls.Session | None = None
+
+    def endpoint(self, role: str) -> Endpoint:
+        if self._session is None:
+            book = calls.CallBook(self.store / CALLS, self._disk)
+            self._stack.callback(book.close)
+            self._session = book.session(self.asking.payer, self.asking.limits)
+        return self._stack.enter_context(Endpoint(self.asking.addresses[role], self._session))
+
+    def judge(self) -> judging.JudgeModel:
+        endpoint, permit = self.endpoint("judge"), judging.permitted()
+        if permit is not None:
+            self.asking.on_unlicensed(permit.note(endpoint))
+        return judging.JudgeModel(endpoint, self.store / judging.FOLDER, permit is not None)
 
 
 class _Models(Mapping[str, Any]):
     """Models by role, each loaded when it is first asked for: many commands need none."""
 
-    def __init__(self, student: str | None, embedder: str | None) -> None:
+    def __init__(self, student: str | None, embedder: str | None, desk: _Desk | None) -> None:
         loaders: dict[str, Callable[[], Any]] = {}
         if student is not None:
             loaders["student"] = partial(models.load, student)
         if embedder is not None:
             loaders["embedder"] = partial(models.load_embedder, embedder)
+        for role in desk.asking.addresses if desk is not None else ():
+            assert desk is not None
+            loaders[role] = desk.judge if role == "judge" else partial(desk.endpoint, role)
         self._loaders = loaders
         self._loaded: dict[str, Any] = {}
 

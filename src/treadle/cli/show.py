@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from treadle.judge.model import Permit
 
 out = Console(highlight=False)
 _err = Console(highlight=False, stderr=True)
@@ -28,6 +32,12 @@ def written(paths: Sequence[Path]) -> None:
     """Say which files were written, if any."""
     if paths:
         out.print(f"Written: {', '.join(map(str, paths))}", markup=False, soft_wrap=True)
+
+
+def stamped(permit: Permit) -> None:
+    """Say of every judge that was asked without a licence."""
+    for one in permit.used:
+        _err.print(one.sentence, markup=False, style="bold red", soft_wrap=True)
 
 
 def as_json(value: object) -> None:

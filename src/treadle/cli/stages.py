@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treadle.cli import show
-from treadle.cli.options import Json, Plugins
+from treadle.cli.options import CallBudget, Json, Judge, Plugins, Unlicensed
 from treadle.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -68,6 +68,18 @@ def _options(sets: list[str] | None, stage: Callable[..., Any]) -> dict[str, Any
             raise RecipeError(
                 f"--set {key}: not an option of the op. If the command has --{key}, use that."
             )
+    return found
+
+
+def _mapping(name: str, text: str | None) -> dict[str, Any] | None:
+    """Read an option that is written as a section of a recipe is."""
+    from treadle.flywheel.yaml_lines import setting
+
+    if text is None:
+        return None
+    _, found = setting(f"{name}={text}")
+    if not isinstance(found, dict):
+        raise RecipeError(f"--{name} {text!r}: write it as in a recipe, '{{url: …, model: …}}'.")
     return found
 
 
@@ -177,24 +189,36 @@ def measure(
     model: Model = "embedded",
     embedder: Embedder = "minilm",
     out: TableOut = None,
+    judge: Judge = None,
+    budget: CallBudget = None,
+    unlicensed: Unlicensed = False,
     plugins: Plugins = None,
     json: Json = False,
 ) -> None:
     """Measure features of rows. A row on which a measure fails is named, and its value is null.
 
+    Measures that ask a judge need --judge, and a judge that has a licence.
+
     [bold]Example[/]  treadle measure mine.jsonl -f ifd -f perplexity --out features.parquet
     """
     from treadle import stages
     from treadle.data.formats.outcomes import TABLE_FILES, check_target, write_table
+    from treadle.judge.model import unlicensed as allowed
 
     if out is not None:
         check_target(out, TABLE_FILES)
     pool = _read(data, plugins).pool
-    found = stages.measure_rows(pool, feature, model=model, embedder=embedder, progress=not json)
+    with allowed(unlicensed) as permit:
+        found = stages.measure_rows(
+            pool, feature, model=model, embedder=embedder, judge=_mapping("judge", judge),
+            budget=_mapping("budget", budget), progress=not json,
+        )  # fmt: skip
+    show.stamped(permit)
     frame, failed = found.frame, found.failed
     columns = write_table(frame, out) if out is not None else []
     if json:
-        show.as_json({"features": frame.to_dicts(), "failed": failed.to_dicts()})
+        told = {"features": frame.to_dicts(), "failed": failed.to_dicts()}
+        show.as_json({**told, **permit.as_json()})
         return
     numeric = [c for c, kind in frame.schema.items() if kind.is_numeric()]
     rows = [
@@ -224,6 +248,9 @@ def select(
     embedder: Embedder = "minilm",
     seed: int = 0,
     sets: Sets = None,
+    judge: Judge = None,
+    budget: CallBudget = None,
+    unlicensed: Unlicensed = False,
     plugins: Plugins = None,
     json: Json = False,
 ) -> None:
@@ -235,19 +262,24 @@ def select(
     """
     from treadle import stages
     from treadle.data.formats.outcomes import ROW_FILES, check_target, write_selection
+    from treadle.judge.model import unlicensed as allowed
 
     options = _options(sets, stages.select_rows)
     options |= {k: v for k, v in (("by", by), ("diverse", diverse)) if v is not None}
     if out is not None:
         check_target(out, ROW_FILES)
     pool = _read(data, plugins).pool
-    selection = stages.select_rows(
-        pool, keep=keep, method=method, model=model, embedder=embedder, seed=seed,
-        target=target, progress=not json, **options,
-    )  # fmt: skip
+    with allowed(unlicensed) as permit:
+        selection = stages.select_rows(
+            pool, keep=keep, method=method, model=model, embedder=embedder, seed=seed,
+            target=target, judge=_mapping("judge", judge), budget=_mapping("budget", budget),
+            progress=not json, **options,
+        )  # fmt: skip
+    show.stamped(permit)
     written = write_selection(pool, selection, out) if out is not None else []
     if json:
-        show.as_json({"chosen": selection.chosen.to_dicts(), "left": selection.left.to_dicts()})
+        told = {"chosen": selection.chosen.to_dicts(), "left": selection.left.to_dicts()}
+        show.as_json({**told, **permit.as_json()})
         return
     reasons = selection.left["reason"].value_counts(sort=True).rows()
     show.say(f"{selection.chosen.height:,} of {len(pool):,} rows chosen")

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from treadle.cli import show
-from treadle.cli.options import Json, Plugins
+from treadle.cli.options import Json, Plugins, Unlicensed
 from treadle.errors import RecipeError
 
 EXIT_CODES = {"accept": 0, "hold": 3, "roll_back": 3}
@@ -143,7 +143,8 @@ def check(
 
 def run(
     recipe: RecipeFile, out: Out = None, sets: Sets = None, plugins: Plugins = None,
-    json: Json = False, quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    unlicensed: Unlicensed = False, json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Turn the wheel once. Run it again to go on where it stopped.
 
@@ -155,12 +156,17 @@ def run(
     and run again); 1: failed; 2: the recipe is wrong.
     """
     from treadle import wheel
+    from treadle.judge.model import unlicensed as allowed
 
-    found = wheel.run(
-        recipe, out=out, overrides=sets or (), plugins=plugins or (), progress=not (quiet or json)
-    )
+    with allowed(unlicensed) as permit:
+        found = wheel.run(
+            recipe, out=out, overrides=sets or (), plugins=plugins or (),
+            progress=not (quiet or json),
+        )  # fmt: skip
+    show.stamped(permit)
     if json:
-        show.as_json({"run": str(found.path), "verdict": found.verdict, "counts": found.counts})
+        told = {"run": str(found.path), "verdict": found.verdict, "counts": found.counts}
+        show.as_json({**told, **permit.as_json()})
     else:
         _show_verdict(found.verdict)
         show.out.print(f"Report: [bold]{found.report}[/]")
@@ -183,7 +189,8 @@ def _show_verdict(verdict: dict[str, object]) -> None:
 
 def compare(
     recipe: RecipeFile, out: Out = None, sets: Sets = None, plugins: Plugins = None,
-    json: Json = False, quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    unlicensed: Unlicensed = False, json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:  # fmt: skip
     """Compare selectors on one pool, at several budgets, beside random rows of the same tokens.
 
@@ -206,10 +213,14 @@ def compare(
     [bold]Exit code[/]  0: done, whoever won; 4: a budget ran out; 1: failed; 2: the recipe is wrong.
     """
     from treadle import wheel
+    from treadle.judge.model import unlicensed as allowed
 
-    found = wheel.compare(
-        recipe, out=out, overrides=sets or (), plugins=plugins or (), progress=not (quiet or json)
-    )
+    with allowed(unlicensed) as permit:
+        found = wheel.compare(
+            recipe, out=out, overrides=sets or (), plugins=plugins or (),
+            progress=not (quiet or json),
+        )  # fmt: skip
+    show.stamped(permit)
     if json:
         show.as_json(found)
         return

@@ -35,7 +35,10 @@ from treadle.flywheel.features import Features
 from treadle.flywheel.load import Inputs
 from treadle.flywheel.recipe import Recipe
 from treadle.flywheel.run_folder import ESTIMATE, RunFolder, export_adapter
+from treadle.judge.model import Unlicensed
 from treadle.machinery.store import Store
+
+UNLICENSED = "unlicensed"
 
 
 @dataclass
@@ -51,9 +54,19 @@ class Artefacts:
         Figures of an earlier turn stay until this one replaces them: a finished run that is run
         again and stopped has lost nothing.
         """
-        self.folder.hold_to(recipe.resolved(), hashes, is_new=is_new)
+        self.folder.hold_to(recipe.identity(), hashes, is_new=is_new)
         if self.folder.has("figures.json") and not is_new:
             self._figures = dict(self.folder.read_json("figures.json"))
+            self._figures.pop(UNLICENSED, None)  # said again if it is so again
+
+    def without_licence(self, found: Unlicensed) -> None:
+        """Stamp the run: a judge is asked whose licence nobody looked for."""
+        self.figures(UNLICENSED, [*self.unlicensed, found.as_json()])
+
+    @property
+    def unlicensed(self) -> list[dict[str, str]]:
+        """The stamps of judges without a licence."""
+        return list(self._figures.get(UNLICENSED, ()))
 
     def figures(self, name: str, value: object) -> None:
         """Set one section of figures.json."""

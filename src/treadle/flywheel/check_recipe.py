@@ -13,11 +13,13 @@ from treadle import op as registry
 from treadle.data.formats.sources import expand
 from treadle.errors import DataError, RecipeError, nearest
 from treadle.flywheel.check_compare import comparison
+from treadle.flywheel.check_endpoints import ROLES, address, asked
 from treadle.flywheel.check_parts import Checker
 from treadle.flywheel.recipe import Recipe, Step, resolved_path
 from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
 from treadle.flywheel.yaml_lines import Document, parse, setting
 from treadle.models import EMBEDDERS, STUDENTS
+from treadle.models.endpoint import Address
 
 ALWAYS_AUDITED: tuple[str, ...] = ("profile", "exact_duplicates", "contamination")
 AUDITED = (*ALWAYS_AUDITED, "near_duplicates")
@@ -54,7 +56,7 @@ class _Checker(Checker):
 
     SECTIONS = (
         "student", "embedder", "seed", "data", "audit", "measure", "select", "train", "evaluate",
-        "gate", "compare", "budget",
+        "gate", "compare", "judge", "teacher", "budget",
     )  # fmt: skip
 
     def recipe(self) -> Recipe:
@@ -78,15 +80,18 @@ class _Checker(Checker):
         self.flops(last, trainer)
         seed = self.integer("seed", 0)
         contest = comparison(self, trainer) if "compare" in self.document.data else None
+        endpoints = self.endpoints()
         if data is not None:
             self.files(data)
         if gate is not None:
             self.controls(gate)
-        if data is not None and not data.target:
-            compared = contest.methods.values() if contest is not None else ()
-            methods = [bound for method in compared for bound in method.selectors]
-            self.no_target(("select",), [s.selector for s in (*filters, last) if s is not None])
-            self.no_target(("compare", "methods"), methods)
+        compared = contest.methods.values() if contest is not None else ()
+        methods = [bound for method in compared for bound in method.selectors]
+        chosen_by = [step.selector for step in (*filters, last) if step is not None]
+        for path, selectors in ((("select",), chosen_by), (("compare", "methods"), methods)):
+            if data is not None and not data.target:
+                self.no_target(path, selectors)
+            self.no_endpoint(path, selectors, measures)
         if self.errors:
             count = len(self.errors)
             head = f"{count} errors in the recipe:\n" if count > 1 else ""
@@ -95,6 +100,7 @@ class _Checker(Checker):
         return Recipe(
             self.name, self.folder, student, embedder, seed, data, audits, measures,
             tuple(filters), last.selector, last.keep, trainer, evaluator, gate, judge, budget, contest,
+            {role: found for role, found in endpoints.items() if found is not None},
         )  # fmt: skip
 
     def audits(self) -> dict[str, registry.BoundOp]:
@@ -149,6 +155,26 @@ class _Checker(Checker):
                     f"{path[0]}.{bound.op.name} looks for rows like those of a target: write "
                     "`data: {target: dev.jsonl}` with examples of the capability.",
                 )
+
+    def endpoints(self) -> dict[str, Address | None]:
+        """Read the addresses of the models that answer over the network."""
+        return {role: address(self, role) for role in ROLES if role in self.document.data}
+
+    def no_endpoint(
+        self,
+        path: tuple[str, ...],
+        selectors: Iterable[registry.BoundOp],
+        measures: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Refuse selectors that need a judge or teacher which the recipe does not name."""
+        for bound in selectors:
+            for measure, role in asked(bound, measures):
+                if role not in self.document.data:
+                    self.fail(
+                        path,
+                        f"{path[0]}.{bound.op.name} needs {measure}, which asks a {role}: write "
+                        f"`{role}: {{url: http://127.0.0.1:8080/v1, model: embedded}}`.",
+                    )
 
     def method(self, name: registry.Role, default: str) -> Any:
         raw = self.mapping(name)

@@ -216,7 +216,10 @@ class Contest:
     def write(self, cells: list[Cell], results: pl.DataFrame, table: Mapping[str, Any]) -> None:
         """Write the table, every arm's rows, and every item's result."""
         folder = self.round.artefacts.folder
-        folder.write_json("comparison.json", table)
+        stamps = self.round.artefacts.unlicensed
+        folder.write_json(
+            "comparison.json", {**table, **({"unlicensed": stamps} if stamps else {})}
+        )
         lines = pl.DataFrame(table["cells"], infer_schema_length=None)
         lines = lines.drop("by_seed", "composition", "left", "sets", strict=False)
         folder.write("comparison.csv", lines.write_csv().encode())

@@ -1,4 +1,4 @@
-"""What a person sees while a run works: one line a stage, a bar while it lasts."""
+"""What a person sees while a run works: one line a stage, a bar while it lasts, what an ask has cost so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as _Bars
+
+from treadle.models.endpoint.answers import Progress
 
 
 class Observer(Protocol):
@@ -26,6 +29,10 @@ class Observer(Protocol):
 
     def tick(self) -> None:
         """A training step or a batch is done."""
+        ...
+
+    def asking(self, progress: Progress) -> None:
+        """An endpoint is being asked; called several times a second."""
         ...
 
     def note(self, text: str) -> None:
@@ -45,8 +52,26 @@ class Silent:
     def tick(self) -> None:
         return None
 
+    def asking(self, progress: Progress) -> None:
+        return None
+
     def note(self, text: str) -> None:
         return None
+
+
+def told(progress: Progress) -> str:
+    """Say in one line how far an ask is, how fast, and what it costs: so far, and in all as it looks."""
+    parts = [f"{progress.done - progress.failed:,} answered"]
+    if progress.from_book:
+        parts.append(f"{progress.from_book:,} of them for nothing, from the call book")
+    if progress.failed:
+        parts.append(f"{progress.failed:,} failed")
+    parts.append(f"{progress.in_flight:,} in flight")
+    if progress.seconds:
+        parts.append(f"{progress.tokens / progress.seconds:,.0f} tokens/s")
+    if progress.usd:
+        parts.append(f"${progress.usd:,.4f} of about ${progress.forecast_usd:,.4f}")
+    return ", ".join(parts)
 
 
 class Bars:
@@ -54,7 +79,7 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._bars = Progress(
+        self._bars = _Bars(
             TextColumn("  [dim]{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -95,6 +120,12 @@ class Bars:
     def tick(self) -> None:
         self._steps += 1
         self._bars.update(self._bar, steps=f"{self._steps} steps", visible=True)
+
+    def asking(self, progress: Progress) -> None:
+        self._bars.update(
+            self._bar, description="asking", completed=progress.done, total=progress.calls,
+            steps=told(progress), visible=True,
+        )  # fmt: skip
 
     def note(self, text: str) -> None:
         seconds = time.monotonic() - self._began

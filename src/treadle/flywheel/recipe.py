@@ -6,7 +6,8 @@
     select: {by: ifd, diverse: k_center, keep: 30%}
     train: {method: sft, lora: 8, epochs: 1}
     gate: {metric: nll, controls: [random, longest], reference: full, seeds: 3}
-    budget: {minutes: 60}
+    judge: {url: "http://127.0.0.1:8080/v1", model: embedded}
+    budget: {minutes: 60, usd: 5}
 
 Every section but `data` has defaults. Ops are named, never imported: a recipe cannot name a module, a
 host or a flag.
@@ -15,7 +16,7 @@ host or a flag.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from treadle import op as registry
 from treadle.data.selection import Budget
 from treadle.flywheel.flops import Training
 from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
+from treadle.models.endpoint import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class Recipe:
     judge: registry.BoundOp
     budget: BudgetSection
     compare: Comparison | None = None
+    endpoints: Mapping[str, Address] = field(default_factory=dict)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -131,8 +134,16 @@ class Recipe:
             "evaluate": _plain(self.evaluator),
             "gate": self.gate.model_dump(),
             **({"compare": self.compare.resolved()} if self.compare else {}),
+            **{role: _address(address) for role, address in self.endpoints.items()},
             "budget": self.budget.model_dump(exclude_none=True),
         }
+
+    def identity(self) -> dict[str, object]:
+        """Return what decides the results: not budgets, and of an endpoint only who answers."""
+        found = {key: value for key, value in self.resolved().items() if key != "budget"}
+        for role, address in self.endpoints.items():
+            found[role] = {"url": address.base, "model": address.model, "wire": address.wire}
+        return found
 
     def text(self) -> str:
         """Return the resolved recipe as YAML."""
@@ -143,6 +154,10 @@ def resolved_path(text: str, folder: Path) -> Path:
     """Return a path of a recipe that lies in `folder`."""
     path = Path(text).expanduser()
     return path if path.is_absolute() else folder / path
+
+
+def _address(address: Address) -> dict[str, Any]:
+    return {name: value for name, value in asdict(address).items() if value not in (None, {})}
 
 
 def _plain(bound: registry.BoundOp) -> dict[str, Any]:

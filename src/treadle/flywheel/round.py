@@ -275,6 +275,8 @@ class Round:
         self.observer.stage("gate")
         began = time.monotonic()
         verdict: Verdict = self.recipe.judge.make()(results.select(*RESULT_SCHEMA), self.context)
+        stamps = tuple(one["sentence"] for one in self.artefacts.unlicensed)
+        verdict = replace(verdict, notes=(*stamps, *verdict.notes))
         self.ledger.record("gate", "gate", _counts(results.height), time.monotonic() - began)
         self.artefacts.verdict(verdict, sealed)
         if len(sealed.sizes) > 1:

@@ -138,15 +138,16 @@ class RunFolder:
     def hold_to(
         self, recipe: Mapping[str, Any], inputs: Mapping[str, str], *, is_new: bool = False
     ) -> None:
-        """Remember what this folder is a run of, and refuse anything else. Budgets may change.
+        """Remember what this folder is a run of, and refuse anything else.
 
         Args:
+            recipe: what of it decides the results.
             is_new: nothing was spent yet, so that the folder may still become another run's.
 
         Raises:
             RecipeError: the folder holds a run of another recipe or of other data.
         """
-        now = {"recipe": {k: v for k, v in recipe.items() if k != "budget"}, "inputs": dict(inputs)}
+        now = {"recipe": dict(recipe), "inputs": dict(inputs)}
         now = json.loads(json.dumps(now))
         changed = _differences(self.read_json(IDENTITY), now) if self.has(IDENTITY) else []
         if changed and not is_new:

@@ -12,7 +12,7 @@ import pydantic
 
 from treadle.data.selection import Budget
 from treadle.errors import RecipeError
-from treadle.machinery.ledger import Limits
+from treadle.machinery import calls, ledger
 
 
 class _Section(pydantic.BaseModel):
@@ -112,11 +112,23 @@ class CompareSection(_Section):
 
 
 class BudgetSection(_Section):
-    """Hard limits of the whole run. Not part of any result's identity."""
+    """Hard limits of the whole run. Not part of any result's identity.
+
+    `usd` and `requests` bound what endpoints are asked for. `tokens` bounds both the tokens that models
+    on this machine read and, counted apart, those that endpoints read and write.
+    """
 
     minutes: float | None = pydantic.Field(None, gt=0)
     tokens: int | None = pydantic.Field(None, gt=0)
+    usd: float | None = pydantic.Field(None, ge=0)
+    requests: int | None = pydantic.Field(None, ge=0)
 
     @property
-    def limits(self) -> Limits:
-        return Limits(self.minutes, self.tokens)
+    def limits(self) -> ledger.Limits:
+        """Of the work on this machine."""
+        return ledger.Limits(self.minutes, self.tokens)
+
+    @property
+    def call_limits(self) -> calls.Limits:
+        """Of what is asked of endpoints."""
+        return calls.Limits(self.usd, self.tokens, self.requests)

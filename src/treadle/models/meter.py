@@ -56,7 +56,10 @@ class Meter:
     flops: int = 0
 
     def models(self, models: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the same models by role, each counting its work here. None is loaded before its time."""
+        """Return the same models by role, each counting its work here. None is loaded before its time.
+
+        Models behind endpoints are lent as they are: their work is counted in the call book.
+        """
         return _Lent(models, self)
 
     def add(self, model: Student | Embedder, tokens: int, each: int = READ) -> None:
@@ -73,6 +76,8 @@ class _Lent(Mapping[str, Any]):
         model = self.models[role]
         if role == "embedder":
             return _MeteredEmbedder(model, self.meter)
+        if role != "student":
+            return model
         kind = _MeteredGradients if isinstance(model, Differentiable) else _MeteredStudent
         return kind(model, self.meter)
 

@@ -38,6 +38,7 @@ class Comparison:
     overlap: Sequence[Line]
     costs: Sequence[Line]
     sets: Mapping[str, int]
+    unlicensed: object = None
 
     @property
     def lengths(self) -> list[str]:
@@ -74,5 +75,5 @@ def read_comparison(folder: Path) -> Comparison:
     return Comparison(
         folder.resolve().name, data["headline"], data["sentence"], data["metric"], direction(results), data["alpha"], data["items"],
         data["seeds"], [NOT_SAID | line for line in data["cells"]], data["overlap"], data["costs"],
-        data.get("sets", {}),
+        data.get("sets", {}), data.get("unlicensed"),
     )  # fmt: skip

@@ -26,6 +26,7 @@ from treadle.report.numbers import (
     signed,
 )
 from treadle.report.shell import FILE_NAME, contents, document, shown
+from treadle.report.unlicensed import stamp
 
 TOGETHER = (
     "Choosing and training together may take so many FLOPs, so a method that costs much to choose by "
@@ -50,7 +51,7 @@ def write_comparison(folder: Path) -> Path:
     page = document(
         f"{found.name}: comparison · treadle",
         contents(found.name, sections),
-        [banner(found), *(shown(section) for section in sections)],
+        [stamp(found.unlicensed), banner(found), *(shown(section) for section in sections)],
     )
     Disk().publish(path, page.encode("utf-8", "replace"))
     return path

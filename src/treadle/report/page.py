@@ -20,6 +20,7 @@ from treadle.report.shell import FILE_NAME, contents, document, shown
 from treadle.report.shift import shift
 from treadle.report.spread import spread
 from treadle.report.training import training
+from treadle.report.unlicensed import stamp
 from treadle.report.verdict import WORDS, banner
 
 
@@ -45,7 +46,11 @@ def write_report(folder: Path) -> Path:
 def page(run: RunFolder) -> str:
     """Return the whole page."""
     sections = _sections(run)
-    main = [banner(run), *(shown(section) for section in sections)]
+    main = [
+        stamp(run.figures.get("unlicensed")),
+        banner(run),
+        *(shown(section) for section in sections),
+    ]
     return document(_title(run), _navigation(run, sections), main, with_script=True)
 
 

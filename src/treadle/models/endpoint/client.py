@@ -71,6 +71,12 @@ class Endpoint:
         self._thread.start()
         self._pace, self._sender = self._run(self._open())
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of who answers: not of how it is asked, nor of what it costs."""
+        parts = json.dumps([self.address.base, self.address.model, self.address.wire])
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
     def ask(
         self,
         calls: Sequence[Call],

@@ -11,12 +11,12 @@ from typing import Any
 
 from treadle import op as registry
 from treadle.data.formats.sources import expand
+from treadle.data.yaml_lines import Document, parse, setting
 from treadle.errors import DataError, RecipeError, nearest
 from treadle.flywheel.check_compare import comparison
 from treadle.flywheel.check_parts import Checker
 from treadle.flywheel.recipe import Recipe, resolved_path
 from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
-from treadle.flywheel.yaml_lines import Document, parse, setting
 from treadle.models import EMBEDDERS, STUDENTS
 
 ALWAYS_AUDITED: tuple[str, ...] = ("profile", "exact_duplicates", "contamination")

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from treadle.errors import BudgetError, StoreError
-from treadle.machinery.calls import CallBook, Limits, Outcome, Price, Request
+from treadle.machinery.calls import (
+    COLUMNS,
+    MIGRATIONS,
+    CallBook,
+    Limits,
+    Outcome,
+    Price,
+    Request,
+)
+from treadle.machinery.disk import Disk
+from treadle.machinery.sealed_tables import SealedTables
 
 ASK = Request("k1", "http://127.0.0.1:1", "m", "{}")
 WORST = Price(100, 5_000)
@@ -105,3 +115,30 @@ def test_a_reply_that_was_changed_on_disk_is_noticed(tmp_path: Path) -> None:
         db.execute("UPDATE try SET reply = ?", (b"score: 9",))
     with pytest.raises(StoreError, match="row 1 of table try was changed"):
         CallBook(path)
+
+
+def test_the_secret_of_a_book_is_made_once_and_found_again(tmp_path: Path) -> None:
+    book = CallBook(tmp_path / "calls.sqlite")
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(lambda _: book.nonce_key(), range(40)))
+    book.close()
+    again = CallBook(tmp_path / "calls.sqlite")
+    assert keys == {again.nonce_key()}
+    again.close()
+    other = CallBook(tmp_path / "other.sqlite")
+    assert other.nonce_key() not in keys
+    assert len(other.nonce_key()) == 32
+    other.close()
+
+
+def test_a_book_from_before_there_was_a_secret_gets_one(tmp_path: Path) -> None:
+    old = SealedTables(
+        tmp_path / "calls.sqlite",
+        MIGRATIONS[:1],
+        {name: COLUMNS[name] for name in ("payer", "try")},
+        Disk(),
+    )
+    old.close()
+    book = CallBook(tmp_path / "calls.sqlite")
+    assert len(book.nonce_key()) == 32
+    book.close()

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.data.yaml_lines import parse, setting
 from treadle.errors import RecipeError, TreadleError
 from treadle.flywheel.check_recipe import check_recipe, read_recipe
-from treadle.flywheel.yaml_lines import parse, setting
 
 ROW = '{"prompt": "a", "completion": "b"}\n'
 

@@ -60,7 +60,7 @@ def _read(data: Path, plugins: list[Path] | None = None) -> Loaded:
 
 def _options(sets: list[str] | None, stage: Callable[..., Any]) -> dict[str, Any]:
     """Read `--set` texts as options of an op; what the stage itself takes has flags of its own."""
-    from treadle.flywheel.yaml_lines import setting
+    from treadle.data.yaml_lines import setting
 
     found = dict(setting(text) for text in sets or ())
     for key in found:

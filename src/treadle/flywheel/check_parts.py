@@ -14,9 +14,9 @@ import pydantic
 
 from treadle import op as registry
 from treadle.data.selection import Budget
+from treadle.data.yaml_lines import Document
 from treadle.errors import RecipeError, nearest
 from treadle.flywheel.recipe import Step
-from treadle.flywheel.yaml_lines import Document
 
 
 def short_form(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

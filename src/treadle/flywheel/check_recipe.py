@@ -11,13 +11,13 @@ from typing import Any
 
 from treadle import op as registry
 from treadle.data.formats.sources import expand
+from treadle.data.yaml_lines import Document, parse, setting
 from treadle.errors import DataError, RecipeError, nearest
 from treadle.flywheel.check_compare import comparison
 from treadle.flywheel.check_endpoints import ROLES, address, asked
 from treadle.flywheel.check_parts import Checker
 from treadle.flywheel.recipe import Recipe, Step, resolved_path
 from treadle.flywheel.sections import BudgetSection, DataSection, GateSection
-from treadle.flywheel.yaml_lines import Document, parse, setting
 from treadle.models import EMBEDDERS, STUDENTS
 from treadle.models.endpoint import Address
 

@@ -20,6 +20,7 @@ Not here: what a reply means (`models.endpoint`); costs of work on this machine 
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -44,11 +45,13 @@ MIGRATIONS = (
     CREATE INDEX try_key ON try (key);
     CREATE INDEX try_payer ON try (payer);
     """,
+    "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL, seal TEXT);",
 )
 COLUMNS = {
     "payer": "id, name",
     "try": "id, payer, key, provider, model, request, sent_at, worst_tokens, worst_nano_usd, "
     "tokens, nano_usd, seconds, status, fault, reply",
+    "secret": "id, value",
 }
 MOST_IN_ONE_COMMIT = 512
 
@@ -178,6 +181,19 @@ class CallBook:
             "seconds",
         )
         return [dict(zip(names, row, strict=True)) for row in self._tables.all(query)]
+
+    def nonce_key(self) -> bytes:
+        """Return 32 random bytes, made once for this book and never sent anywhere.
+
+        What is derived from them cannot be guessed by whoever writes the rows, and is the same in a
+        resumed run, which therefore asks the same questions and pays for none twice.
+        """
+        with self._tables.transaction():
+            found = self._tables.all("SELECT value FROM secret")
+            if not found:
+                self._tables.insert("secret", value=secrets.token_bytes(32))
+                found = self._tables.all("SELECT value FROM secret")
+        return bytes(found[0][0])
 
     def commit(self, do: Callable[[], Any], *, is_reply: bool = False) -> Future[Any]:
         """Do something in the next transaction; its future is done when that is durable.

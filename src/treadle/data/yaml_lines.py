@@ -82,17 +82,19 @@ def _set(
     return {**data, head: _set(inner, rest, value, origin)}
 
 
-def parse(text: str, name: str) -> Document:
-    """Parse recipe text.
+def parse(
+    text: str, name: str, *, noun: str = "recipe", example: str = "student: embedded"
+) -> Document:
+    """Parse the text of a recipe, or of what else people write by hand (`noun`, with an `example`).
 
     Raises:
         RecipeError: not YAML, too large, not a mapping, an alias or a key written twice.
     """
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        raise RecipeError(f"{name}: larger than 1 MB; this is not a recipe.")
+        raise RecipeError(f"{name}: larger than 1 MB; this is not a {noun}.")
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _Loader)):
-            raise RecipeError(f"{name}: YAML aliases (*name) are not allowed in recipes.")
+            raise RecipeError(f"{name}: YAML aliases (*name) are not allowed in a {noun}.")
         node = yaml.compose(text, _Loader)
         data = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
@@ -103,9 +105,7 @@ def parse(text: str, name: str) -> Document:
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{name}: not valid YAML: {error}.") from error
     if not isinstance(data, dict) or not isinstance(node, yaml.MappingNode):
-        raise RecipeError(
-            f"{name}: a recipe is a mapping such as `student: embedded`, got {data!r}."
-        )
+        raise RecipeError(f"{name}: a {noun} is a mapping such as `{example}`, got {data!r}.")
     lines: dict[KeyPath, int] = {}
     _walk(node, (), lines, name)
     return Document(name, data, lines)

@@ -69,11 +69,12 @@ def _opinion(one: Drawn, rng: Random) -> Pair:
 
 
 def _typos(wording: str, answer: str, rng: Random) -> str:
-    words = re.findall(r"[A-Za-z]{4,}", wording)
-    for word in words:
-        place = rng.randrange(1, len(word) - 2) if len(word) > 4 else 1
-        slip = word[:place] + word[place + 1] + word[place] + word[place + 2 :]
-        wording = wording.replace(word, slip, 1)
+    for word in re.findall(r"[A-Za-z]{4,}", wording):
+        places = [i for i in range(1, len(word) - 1) if word[i] != word[i + 1]]
+        if places:
+            i = rng.choice(places)
+            slip = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+            wording = wording.replace(word, slip, 1)
     return wording.format(answer)
 
 

@@ -11,6 +11,9 @@ published judges reach, and are stated with every report.
 What the powers allow: `gate` decides whether a round helped; `filter` drops or keeps rows;
 `break_ties` ranks rows that a verifier holds for equal, or feeds estimates that labels of people
 correct (`ppi`).
+
+Calibration binds a gate only, and only a judge that tells how sure it is: who gives no log-probabilities
+claims nothing beyond its verdicts, and these have bars of their own.
 """
 
 from __future__ import annotations
@@ -20,21 +23,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from treadle.judge import reliability
+from treadle.judge import calibration, groups, reliability
 from treadle.judge.proportions import Figure
 from treadle.judge.verdicts import Verdicts
 
 Power = Literal["gate", "filter", "break_ties", "nothing"]
 State = Literal["passed", "failed", "not measured"]
 Sets = Mapping[str, Verdicts]
-"""Verdicts by set: `verifier` (labelled by a checker), `adversarial` (made to mislead), `people` (labelled
-by people), `plain` (the pairs that were changed, as they were), `changed:NAME` (each with one change that
-keeps its label), `shells` (an empty or gibberish answer against a real one), `again` (asked a second time)."""
+"""Verdicts by set: `verifier` (labelled by a checker), `adversarial` (made to mislead), `given` (the user's own
+pairs), `people` (labelled by people), `plain` (the pairs that were changed, as they were), `changed:NAME`
+(each with one change that keeps its label), `again` (asked a second time), `lengths` (one answer made
+longer), `shells` (an empty or gibberish answer against a real one), `ties` (two right answers, the plainer
+wording first), `groups` (several answers to one request, see `groups`), `own` (one answer is its own)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A figure with its limit: `least` or `most`, and the powers that need it."""
+    """A figure with its limit: `least` or `most`, and the powers that need it.
+
+    `may_be_absent`: only a figure that was measured can stand in the way, since not every judge
+    or user can give what it is measured from.
+    """
 
     name: str
     says: str
@@ -42,6 +51,7 @@ class Bar:
     least: float = -math.inf
     most: float = math.inf
     powers: tuple[Power, ...] = ("gate", "filter")
+    may_be_absent: bool = False
 
     def state(self, figure: Figure) -> State:
         if not figure.is_known:
@@ -58,6 +68,25 @@ class Examined:
     figure: Figure
     state: State
 
+    @property
+    def is_in_the_way(self) -> bool:
+        return self.state == "failed" or (
+            self.state == "not measured" and not self.bar.may_be_absent
+        )
+
+    @property
+    def more_items(self) -> int | None:
+        """How many more items would decide, if the figure stays: None where it fails as it is.
+
+        The interval shrinks with the root of the items, and must come to lie inside of the limits.
+        """
+        value, bar = self.figure.value, self.bar
+        if self.state != "failed" or not bar.least < value < bar.most:
+            return None
+        reaches = [(value - self.figure.low) / (value - bar.least)]
+        reaches.append((self.figure.high - value) / (bar.most - value))
+        return math.ceil(self.figure.items * (max(reaches) ** 2 - 1))
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -70,15 +99,13 @@ class Report:
         order: tuple[Power, ...] = ("gate", "filter", "break_ties")
         for power in order:
             needed = [one for one in self.figures if power in one.bar.powers]
-            if all(one.state == "passed" for one in needed):
+            if needed and not any(one.is_in_the_way for one in needed):
                 return power
         return "nothing"
 
     def standing_in_the_way(self, power: Power) -> tuple[Examined, ...]:
         """The bars that keep the judge from a power."""
-        return tuple(
-            one for one in self.figures if power in one.bar.powers and one.state != "passed"
-        )
+        return tuple(one for one in self.figures if power in one.bar.powers and one.is_in_the_way)
 
 
 def examine(sets: Sets) -> Report:
@@ -94,11 +121,12 @@ def _of(name: str, measure: Callable[[Verdicts], Figure]) -> Callable[[Sets], Fi
     return lambda sets: measure(sets[name]) if name in sets else Figure.nothing()
 
 
-def _over(measure: Callable[[Verdicts], Figure]) -> Callable[[Sets], Figure]:
-    """On verifier-made pairs if there are any, else on those that people labelled."""
+def _over(measure: Callable[[Verdicts], Figure], *better: str) -> Callable[[Sets], Figure]:
+    """On pairs made for this figure or by a verifier if there are any, else on those of people."""
 
     def figure(sets: Sets) -> Figure:
-        known = [sets[name] for name in ("verifier", "people", "adversarial") if name in sets]
+        names = (*better, "verifier", "people", "adversarial")
+        known = [sets[name] for name in names if name in sets]
         figures = [found for found in map(measure, known) if found.is_known]
         return figures[0] if figures else Figure.nothing()
 
@@ -150,10 +178,24 @@ BARS = (
     Bar("agreement with people", "Cohen's kappa with the majority of people",
         _of("people", reliability.kappa), least=0.60, powers=("gate",)),
     Bar("length gap", "error rate where the shorter answer is right, less that where the longer is",
-        _over(reliability.length_gap), least=-0.08, most=0.08),
+        _over(reliability.length_gap, "lengths"), least=-0.08, most=0.08),
     Bar("self-preference", "error rate where its own answer is wrong, less that where the other is",
-        _over(reliability.self_preference), most=0.05, powers=("gate",)),
+        _over(reliability.self_preference, "own"), most=0.05, powers=("gate",)),
     Bar("shells", "wins of empty, gibberish and master-key answers",
         _of("shells", reliability.shell_wins), most=0.01, powers=ALL),
     Bar("test-retest", "the same verdict when asked again", _retest, least=0.95),
+    Bar("contradictions", "triples in which a beats b, b beats c, and c beats a",
+        _of("groups", groups.intransitivity), most=0.05),
+    Bar("ties separated", "wins of the plainer of two right answers, a tie counted half",
+        _of("ties", reliability.first_answer_wins), least=0.40, most=0.60, powers=("gate",)),
+    Bar("accuracy on your pairs", "right in both orders, on pairs that you labelled",
+        _of("given", reliability.both_order_accuracy), least=0.70, may_be_absent=True),
+    Bar("calibration error", "mean gap between how sure it is and how often it is right",
+        _of("verifier", calibration.calibration_error), most=0.10, powers=("gate",),
+        may_be_absent=True),
+    Bar("AUROC of confidence", "chance that it is surer of a right verdict than of a wrong one",
+        _of("verifier", calibration.auroc), least=0.70, powers=("gate",), may_be_absent=True),
+    Bar("best of four", "the right one of four beats all others, in both orders; chance has 0.25",
+        _of("groups", groups.best_of_accuracy), powers=()),
+    Bar("readable", "pairs on which both replies could be read", _over(reliability.scored), powers=()),
 )  # fmt: skip

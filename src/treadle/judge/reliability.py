@@ -53,6 +53,12 @@ def position_bias(verdicts: Verdicts) -> Figure:
     return mean(places / 2 - 0.5)
 
 
+def first_answer_wins(verdicts: Verdicts) -> Figure:
+    """The share of verdicts that answer 1 of a pair wins, wherever it is shown; a tie is half a win."""
+    known = verdicts.where(verdicts.is_scored)
+    return mean((_won(known.first, 1) + _won(known.second, 1)) / 2)
+
+
 def length_gap(verdicts: Verdicts) -> Figure:
     """Error rate where the shorter answer is right, minus that where the longer is.
 

@@ -12,6 +12,7 @@ missing is a verdict that could not be read. `first` is the verdict when answer 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,9 +30,11 @@ SCHEMA = {
     "length_1": pl.Int64,
     "length_2": pl.Int64,
     "own": pl.Int64,
+    "confidence": pl.Float64,
 }
 UNSCORED = -1
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
@@ -39,7 +42,8 @@ Flags = NDArray[np.bool_]
 class Verdicts:
     """One line a pair; `UNSCORED` where a verdict is missing. Optional columns are None or complete.
 
-    `own` numbers the answer that the judge's own model wrote (0: neither).
+    `own` numbers the answer that the judge's own model wrote (0: neither). `confidence`, in [0, 1], is
+    how sure the judge was of what it said, the mean of both orders; NaN where it did not tell.
     """
 
     pair: tuple[str, ...]
@@ -49,6 +53,7 @@ class Verdicts:
     length_1: Ints | None = None
     length_2: Ints | None = None
     own: Ints | None = None
+    confidence: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.pair)
@@ -75,7 +80,8 @@ class Verdicts:
         assert first is not None
         assert second is not None
         pairs = tuple(self.pair[i] for i in kept)
-        return Verdicts(pairs, label, first, second, length_1, length_2, own)
+        sure = None if self.confidence is None else self.confidence[kept]
+        return Verdicts(pairs, label, first, second, length_1, length_2, own, sure)
 
 
 def read_verdicts(frame: pl.DataFrame, *, where: str = "verdicts") -> Verdicts:
@@ -111,10 +117,14 @@ def read_verdicts(frame: pl.DataFrame, *, where: str = "verdicts") -> Verdicts:
             return None
         return known[name].fill_null(UNSCORED).to_numpy().astype(np.int64)
 
+    sure = known["confidence"] if "confidence" in known.columns else None
+    if sure is not None and not sure.drop_nulls().is_between(0, 1).all():
+        raise DataError(f"{where}: a confidence lies outside of [0, 1].")
     label, first, second = (ints(name) for name in ("label", "first", "second"))
     nobody = np.full(len(known), UNSCORED, dtype=np.int64)
     return Verdicts(
         tuple(known["pair"]), label if label is not None else nobody,
         first if first is not None else nobody, second if second is not None else nobody,
         ints("length_1"), ints("length_2"), ints("own"),
+        None if sure is None else sure.cast(pl.Float64).fill_null(math.nan).to_numpy(),
     )  # fmt: skip

@@ -39,6 +39,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "score_first_filter": {"by": "length_words"},
     "tag_cover": {"by": "quality"},
     "mods": {"by": "length_words"},
+    "ds2": {"by": "quality"},
+    "curated_score": {"by": "toxicity"},
     "diversify_and_conquer": {"clusters": 4, "rounds": 2},
     "p3": {"rounds": 2},
     "quota": {"by": "quality"},

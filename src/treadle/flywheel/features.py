@@ -41,7 +41,11 @@ class Features:
 
 
 def plan(needs: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list[BoundOp]:
-    """Return the measures that are needed, each after those that it needs itself."""
+    """Return the measures that are needed, each after those that it needs itself.
+
+    Raises:
+        RecipeError: a measure needs something that no measure makes.
+    """
     known = {op.name: op for op in registry.ops("measure")}
     ordered: dict[str, BoundOp] = {}
 
@@ -50,7 +54,14 @@ def plan(needs: Iterable[str], options: Mapping[str, Mapping[str, Any]]) -> list
             return
         bound = known[name].bind(options.get(name))
         for inner in bound.needs:
-            add(inner)
+            maker = owner_of(inner, known)
+            if maker not in known:
+                raise RecipeError(
+                    f"measure.{name}: reads measures only, and {inner!r} is none."
+                    f"{nearest(inner, known)} Equal rows must get equal features, so no measure sees "
+                    "your own columns; selectors do."
+                )
+            add(maker)
         ordered[name] = bound
 
     for name in needs:
@@ -165,7 +176,8 @@ def _measure(
         name = bound.op.name
         # A model's work is counted in tokens, so who calls the student is given the lengths too.
         lengths = commits.get("length", []) if "student" in bound.models else []
-        reads = dict.fromkeys([*bound.needs, *(["length"] if lengths else [])])
+        needs = [owner_of(need, commits) for need in bound.needs]
+        reads = dict.fromkeys([*needs, *(["length"] if lengths else [])])
         inputs = [
             (shard, *(commits[read][i].blobs[0] for read in reads))
             for i, shard in enumerate(shards)

@@ -73,7 +73,7 @@ def _options(sets: list[str] | None, stage: Callable[..., Any]) -> dict[str, Any
 
 def _mapping(name: str, text: str | None) -> dict[str, Any] | None:
     """Read an option that is written as a section of a recipe is."""
-    from treadle.flywheel.yaml_lines import setting
+    from treadle.data.yaml_lines import setting
 
     if text is None:
         return None

@@ -14,11 +14,11 @@ from typing import Any
 import pydantic
 
 from treadle import op as registry
+from treadle.data.yaml_lines import Document
 from treadle.errors import RecipeError, nearest
 from treadle.flywheel.check_parts import Checker
 from treadle.flywheel.features import plan
 from treadle.flywheel.sections import BudgetSection
-from treadle.flywheel.yaml_lines import Document
 from treadle.machinery.calls import Limits
 from treadle.models.endpoint import Address
 

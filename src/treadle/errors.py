@@ -30,6 +30,10 @@ class ModelError(TreadleError):
         self.retryable = retryable
 
 
+class JudgeError(TreadleError):
+    """A judge lets known bad answers pass: its verdicts are not used."""
+
+
 class BudgetError(TreadleError):
     """A budget ran out. The run stopped cleanly and resumes with a larger budget."""
 

@@ -48,6 +48,10 @@ class StoreError(TreadleError):
     """A durable artefact is missing, damaged, locked or cannot be written."""
 
 
+class LicenceError(TreadleError):
+    """A judge may not do what is asked of it: no licence, one that was edited, or too little power."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest known name, or the list of known names."""
     names = sorted(known)

@@ -19,7 +19,7 @@ from treadle.judge.agreement import kendall, spearman
 from treadle.judge.benchmark.whole import Benchmark
 from treadle.judge.labels import content
 from treadle.judge.pairs import Compares, Item, Pair, Score, Scores
-from treadle.judge.powers import Report, examine
+from treadle.judge.powers import ALL, Report, examine
 from treadle.judge.proportions import Figure
 from treadle.judge.verdicts import UNSCORED, Verdicts
 from treadle.models.endpoint.answers import Progress
@@ -104,6 +104,9 @@ def findings(exam: Examination) -> dict[str, Any]:
              "more_items": one.more_items, **figure(one.figure)}
             for one in exam.report.figures
         ],
+        "in_the_way": {
+            power: [one.bar.name for one in exam.report.standing_in_the_way(power)] for power in ALL
+        },
         "orders": {
             name: {
                 "first": figure(reliability.accuracy(known)),

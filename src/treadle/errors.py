@@ -34,6 +34,10 @@ class LicenceError(TreadleError):
     """A judge may not do what is asked of it: it has no licence, or one that does not hold."""
 
 
+class JudgeError(TreadleError):
+    """A judge lets known bad answers pass: its verdicts are not used."""
+
+
 class BudgetError(TreadleError):
     """A budget ran out. The run stopped cleanly and resumes with a larger budget."""
 
@@ -46,10 +50,6 @@ class SandboxError(TreadleError):
 
 class StoreError(TreadleError):
     """A durable artefact is missing, damaged, locked or cannot be written."""
-
-
-class LicenceError(TreadleError):
-    """A judge may not do what is asked of it: no licence, one that was edited, or too little power."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -28,6 +28,14 @@ def pairs(rng: Rng, items: int, right: float, **sway: float) -> Verdicts:
     return Verdicts(names, label, first, second, length[0], length[1], own)
 
 
+def groups(rng: Rng, right: float) -> Verdicts:
+    """Groups of the right answer and two wrong ones, which the judge holds for equal."""
+    names = [f"{group}/{edge}" for group in range(150) for edge in ("0-1", "0-2", "1-2")]
+    label = np.tile([1, 1, 0], 150)
+    said = np.where(rng.random(450) < right, label, 3 - label) * (label > 0)
+    return Verdicts(tuple(names), label, said, said)
+
+
 def sets_of(
     seed: int, right: float = 0.97, shells: float = 0.0, flips: float = 0.0, **sway: float
 ) -> dict[str, Verdicts]:
@@ -44,6 +52,8 @@ def sets_of(
         "adversarial": pairs(rng, 300, right, **sway),
         "people": pairs(rng, 600, right, **sway),
         "shells": pairs(rng, 400, 1 - shells),
+        "ties": replace(plain, label=0 * plain.label),
+        "groups": groups(rng, right),
         "changed:padding": again(flips),
         "again": again(flips / 2),
     }
@@ -76,7 +86,7 @@ def test_each_bad_knob_is_refused_by_its_bar(knob: str, seed: int) -> None:
 
 
 def test_what_was_not_measured_is_not_passed() -> None:
-    for missing in ("verifier", "adversarial", "people", "shells", "changed:padding", "again"):
+    for missing in sets_of(0):
         sets = sets_of(0)
         del sets[missing]
         assert examine(sets).power != "gate"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from itertools import combinations, permutations
+from itertools import combinations
 
 import numpy as np
 
@@ -28,10 +28,10 @@ def group_name(group: str, one: int, other: int) -> str:
 
 
 def intransitivity(verdicts: Verdicts) -> Figure:
-    """The share of triples in which a beats b, b beats c, and c beats a; one of them may be a tie.
+    """The share of triples in which a beats b, b beats c, and c beats a.
 
-    A tie means "too close to tell", which is not transitive by itself: with two ties or three, nothing
-    is contradicted. Triples with an unscored verdict are left out.
+    A tie contradicts nothing: it may mean "equal" or "too close to tell", and these do not add up.
+    Triples with an unscored verdict are left out.
     """
     found = []
     for edges in _edges(verdicts).values():
@@ -69,8 +69,5 @@ def _edges(verdicts: Verdicts, *, keeps_unscored: bool = False) -> Mapping[str, 
 
 
 def _is_circular(edges: Edges, triple: tuple[int, int, int]) -> bool:
-    for a, b, c in permutations(triple):
-        steps = (edges[a, b], edges[b, c], edges[c, a])
-        if min(steps) >= 0 and sum(steps) >= 2:
-            return True
-    return False
+    a, b, c = triple
+    return abs(edges[a, b] + edges[b, c] + edges[c, a]) == 3

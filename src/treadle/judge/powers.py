@@ -180,7 +180,7 @@ BARS = (
     Bar("length gap", "error rate where the shorter answer is right, less that where the longer is",
         _over(reliability.length_gap, "lengths"), least=-0.08, most=0.08),
     Bar("self-preference", "error rate where its own answer is wrong, less that where the other is",
-        _over(reliability.self_preference, "own"), most=0.05, powers=("gate",)),
+        _over(reliability.self_preference, "own", "given"), most=0.05, powers=("gate",)),
     Bar("shells", "wins of empty, gibberish and master-key answers",
         _of("shells", reliability.shell_wins), most=0.01, powers=ALL),
     Bar("test-retest", "the same verdict when asked again", _retest, least=0.95),

@@ -70,3 +70,51 @@ def powered_mean(
     half = normal_quantile(level) * error
     figure = Figure(value, value - half, value + half, n + rest)
     return PoweredMean(figure, weight, mean(people, level=level), mean(everything, level=level))
+
+
+@dataclass(frozen=True, slots=True)
+class LabelsToDecide:
+    """How many labels in all it takes to tell a mean from a threshold; None: more than can help.
+
+    `alone` counts labels without the judge. `is_decided`: the interval leaves the threshold out already.
+    """
+
+    with_judge: int | None
+    alone: int | None
+    is_decided: bool
+
+
+def labels_to_decide(
+    people: Floats,
+    judge_on_labelled: Floats,
+    judge_on_rest: Floats,
+    *,
+    threshold: float = 0.5,
+    level: float = 0.95,
+    power: float = 0.80,
+) -> LabelsToDecide:
+    """Say how many labels decide on which side of a threshold the mean lies, if it is where it seems.
+
+    The error of the estimate is that of the judge's many verdicts, which labels do not reduce, and that of
+    the labels, which falls with their number:
+
+        n = spread of (people - weight * judge) / ((gap / (z + z_power))^2 - weight^2 * spread of judge / N)
+
+    Raises:
+        DataError: as `powered_mean`.
+    """
+    found = powered_mean(people, judge_on_labelled, judge_on_rest, level=level)
+    corrected = people - found.weight * judge_on_labelled
+    fixed = found.weight**2 * float(judge_on_rest.var(ddof=1)) / len(judge_on_rest)
+    reach = normal_quantile(level) + normal_quantile(2 * power - 1)
+    is_decided = not found.figure.low <= threshold <= found.figure.high
+
+    def needed(gap: float, spread: float, fixed: float) -> int | None:
+        room = (gap / reach) ** 2 - fixed
+        return None if room <= 0 else max(FEWEST_LABELS, math.ceil(spread / room))
+
+    return LabelsToDecide(
+        needed(found.figure.value - threshold, float(corrected.var(ddof=1)), fixed),
+        needed(found.people_only.value - threshold, float(people.var(ddof=1)), 0.0),
+        is_decided,
+    )

@@ -34,6 +34,10 @@ class LicenceError(TreadleError):
     """A judge may not do what is asked of it: it has no licence, or one that does not hold."""
 
 
+class JudgeError(TreadleError):
+    """A judge lets known bad answers pass: its verdicts are not used."""
+
+
 class BudgetError(TreadleError):
     """A budget ran out. The run stopped cleanly and resumes with a larger budget."""
 

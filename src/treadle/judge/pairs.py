@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
-from treadle.judge.verdicts import Verdicts
+import numpy as np
+
+from treadle.judge.verdicts import UNSCORED, Ints, Verdicts
 from treadle.models.endpoint.answers import Progress
 
 
@@ -77,12 +79,33 @@ class Identity:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Do nothing between calls."""
 
 
-def _unseen(progress: Progress) -> None:
-    return None
+def unseen(progress: Progress) -> None:
+    """Show nobody how far it is."""
+
+
+def as_verdicts(pairs: Sequence[Pair], said: Sequence[tuple[int | None, int | None]]) -> Verdicts:
+    """Put what was said in both orders (1, 2, 0, None for unscored) beside what is known of the pairs.
+
+    A pair without a label has `UNSCORED` there; `own` is there if it is known of every pair.
+    """
+    owns = [pair.own for pair in pairs]
+    return Verdicts(
+        tuple(pair.name for pair in pairs),
+        _ints([pair.label for pair in pairs]),
+        _ints([first for first, _ in said]),
+        _ints([second for _, second in said]),
+        _ints([len(pair.answer_1) for pair in pairs]),
+        _ints([len(pair.answer_2) for pair in pairs]),
+        None if None in owns else _ints(owns),
+    )
+
+
+def _ints(values: Sequence[int | None]) -> Ints:
+    return np.array([UNSCORED if one is None else one for one in values], dtype=np.int64)
 
 
 class Compares(Protocol):
@@ -96,8 +119,8 @@ class Compares(Protocol):
         pairs: Sequence[Pair],
         *,
         sample: int = 0,
-        tick: Callable[[], None] = _nothing,
-        on_progress: Callable[[Progress], None] = _unseen,
+        tick: Callable[[], None] = nothing,
+        on_progress: Callable[[Progress], None] = unseen,
     ) -> Verdicts:
         """Say which answer of each pair is better, each order for itself; one line a pair, in order.
 
@@ -118,8 +141,8 @@ class Scores(Protocol):
         items: Sequence[Item],
         *,
         sample: int = 0,
-        tick: Callable[[], None] = _nothing,
-        on_progress: Callable[[Progress], None] = _unseen,
+        tick: Callable[[], None] = nothing,
+        on_progress: Callable[[Progress], None] = unseen,
     ) -> list[Score]:
         """Score each item, in order."""
         ...

@@ -1,0 +1,59 @@
+"""What was said of a pair, and what needs no judge to say it.
+
+A plain rule comes before every judge: an answer that is none (`shells`) loses against one that is, two
+such answers tie, and so do two answers that read the same. What is too long to be shown is unscored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from treadle.judge import asking
+from treadle.judge.fence import shown
+from treadle.judge.pairs import Pair
+from treadle.judge.shells import shell
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What was said of a pair in one order: 1, 2 or 0 for a tie; or why there is none.
+
+    `rule` names the plain rule that decided, where nobody was asked.
+    """
+
+    verdict: int | None
+    unscored: str | None = None
+    rule: str | None = None
+
+    @property
+    def swapped(self) -> Ruling:
+        """The same, of a pair whose answers change places."""
+        if self.verdict is None:
+            return self
+        return Ruling((0, 2, 1)[self.verdict], self.unscored, self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Rulings:
+    """Both orders of a pair."""
+
+    first: Ruling
+    second: Ruling
+
+
+def by_rule(pair: Pair) -> Rulings | None:
+    """Decide what needs no judge: texts that are too long, answers that are none, equal answers."""
+    if problem := asking.too_long(pair.request, pair.answer_1, pair.answer_2):
+        return Rulings(Ruling(None, problem), Ruling(None, problem))
+    shells = (shell(pair.answer_1), shell(pair.answer_2))
+    if shells[0] and shells[1]:
+        ruling = Ruling(0, rule=f"{shells[0]}, {shells[1]}")
+    elif shells[0]:
+        ruling = Ruling(2, rule=shells[0])
+    elif shells[1]:
+        ruling = Ruling(1, rule=shells[1])
+    elif shown(pair.answer_1).strip() == shown(pair.answer_2).strip():
+        ruling = Ruling(0, rule="equal")
+    else:
+        return None
+    return Rulings(ruling, ruling)

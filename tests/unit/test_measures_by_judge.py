@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 from judged import judged
@@ -213,3 +216,46 @@ def test_a_prompt_with_tools_is_not_played_by_the_judge(tmp_path: Path) -> None:
         found = measured([row, *ROWS], "answer_confidence", context, samples=2)
     assert found[row.id]["answer_confidence"] is None
     assert found[row.id]["answer_confidence_unscored"] == "its prompt holds turns of tools"
+
+
+def test_the_students_own_answers_are_judged_and_not_the_rows(tmp_path: Path) -> None:
+    silent = Row("chat", (Message("user", " "), Message("assistant", "well", trains=True)))
+    with judged(tmp_path) as context:
+        student = context.model("student")
+        answers = student.generate([row.prompt for row in ROWS], max_new_tokens=8)
+        own = [
+            {"name": row.id, "request": row.prompt[0].content, "answer": reply.text, "score": i % 6}
+            for i, (row, reply) in enumerate(zip(ROWS, answers, strict=True))
+        ]
+    (tmp_path / "own").mkdir()
+    with judged(tmp_path / "own", gold=own) as context:
+        found = measured([silent, *ROWS], "judged_answer", context, max_new_tokens=8)
+    spoken = [i for i, reply in enumerate(answers) if reply.text.strip()]
+    assert spoken
+    assert all(found[ROWS[i].id]["judged_answer"] == i % 6 for i in spoken)
+    assert found[silent.id]["judged_answer_unscored"] == "no request to judge"
+
+
+def test_mods_takes_first_what_the_trained_student_answers_worst() -> None:
+    """The publication's necessity: low scores of its own answers, and none above the threshold."""
+    ids = [f"{i:02d}" for i in range(12)]
+    vectors = np.random.default_rng(0).normal(size=(12, 3)).tolist()
+    rows = pl.DataFrame({"id": ids, "length_total": 10, "good": 1.0, "embedding": vectors})
+    scores = [float(i % 6) for i in range(12)]
+    taught: list[str] = []
+
+    def learn(seed: Sequence[str]) -> pl.DataFrame:
+        taught.extend(seed)
+        return pl.DataFrame({"id": ids, "judged_answer": scores})
+
+    options = {"by": "good", "necessity": "answer", "seed_share": 0.25, "necessary_below": 3.0}
+    bound = registry.get("select", "mods").bind(options)
+    assert bound.learns == ("judged_answer",)
+    found = bound.make()(rows, Budget("rows", 8), Context(learn=learn))
+    rest = [i for i in ids if i not in taught]
+    expected = sorted((i for i in rest if scores[int(i)] <= 3), key=lambda i: (scores[int(i)], i))
+    assert found.ids == [*taught, *expected[: 8 - len(taught)]]
+    left = dict(found.left.rows())
+    assert {i for i in left if left[i] == "judged_answer_after_seed_above_3"} == {
+        i for i in rest if scores[int(i)] > 3
+    }

@@ -49,6 +49,7 @@ Role = Literal["audit", "measure", "select", "train", "evaluate", "gate"]
 ROLES: tuple[Role, ...] = ("audit", "measure", "select", "train", "evaluate", "gate")
 Factory = Callable[..., Callable[..., Any]]
 Names = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
+Content = Callable[[Mapping[str, Any]], str]
 Fit = Callable[[pl.DataFrame, Mapping[str, Any], Any], bytes]
 Passes = float | Callable[[Mapping[str, Any]], float]
 Draws = bool | Callable[[Mapping[str, Any]], bool]
@@ -73,6 +74,7 @@ class Op:
     learns: Names = ()
     trainings: Shares = ()
     items: Names = ()
+    content: Content | None = None
 
     @property
     def title(self) -> str:
@@ -164,12 +166,13 @@ class BoundOp:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of name, options and code, with all code of treadle and of its own that it imports."""
+        """Hash of name, options, code (treadle's and its own that it imports), and files it names."""
         parts = [
             self.op.role,
             self.op.name,
             dict(self.options),
             code_hash(self.op.factory.__module__),
+            *([self.op.content(self.options)] if self.op.content else []),
         ]
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -235,15 +238,17 @@ def measure(
     models: Names = (),
     fit: Fit | None = None,
     passes: Passes = 1.0,
+    content: Content | None = None,
 ) -> Callable[[Factory], Factory]:
     """Register a factory under the role `measure`.
 
+    `content` returns a hash of what the options name and do not hold, such as a file.
     `fit` reads the whole pool first. `passes` says how often the student reads a row and its reply,
     at the most and with what `fit` reads: token budgets and estimates count that.
     """
     return _register(
         "measure", reference=reference, cost=cost, needs=needs, models=models, fit=fit,
-        passes=passes,
+        passes=passes, content=content,
     )  # fmt: skip
 
 

@@ -14,9 +14,13 @@ from treadle.context import Context
 from treadle.data.pool import Pool
 from treadle.data.row import Message, Origin, Row
 from treadle.data.sealed_index import SealedIndex
+from treadle.judge.model import JudgeModel
+from treadle.judge.scripted_judge import ScriptedJudge
+from treadle.machinery.calls import CallBook
 from treadle.machinery.engine import LocalEngine
 from treadle.machinery.ledger import Ledger
 from treadle.machinery.store import Store
+from treadle.models.endpoint import Address, Endpoint
 
 WORDS = [
     "amber",
@@ -53,14 +57,27 @@ def pool() -> Pool:
     return Pool.of(ordinary_rows(120))
 
 
+@pytest.fixture(scope="session")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JudgeModel]:
+    """A scripted judge, without a licence: no licence is held to a contract here."""
+    folder = tmp_path_factory.mktemp("judge")
+    book = CallBook(folder / "calls.sqlite")
+    with ScriptedJudge() as server:
+        address = Address(server.url, "scripted", concurrency=8)
+        with Endpoint(address, book.session("conformance")) as endpoint:
+            yield JudgeModel(endpoint, folder / "licences", is_unlicensed_allowed=True)
+    book.close()
+
+
 @pytest.fixture
-def context(tmp_path: Path, pool: Pool) -> Iterator[Context]:
+def context(tmp_path: Path, pool: Pool, judge: JudgeModel) -> Iterator[Context]:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     yield Context(
         seed=7,
         models={
             "student": models.load("scripted"),
             "embedder": models.load_embedder("hashed"),
+            "judge": judge,
         },
         engine=LocalEngine(Store(tmp_path / "store"), ledger),
         sealed=SealedIndex.build({"held": Pool.of(ordinary_rows(10, seed=99))}),

@@ -39,14 +39,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "score_first_filter": {"by": "length_words"},
     "tag_cover": {"by": "quality"},
     "mods": {"by": "length_words"},
-    "ds2": {"by": "quality"},
-    "curated_score": {"by": "toxicity"},
+    "ds2": {"by": "quality", "scale": "ten_to_five"},
+    "curated_score": {"by": "judged_complexity"},
     "diversify_and_conquer": {"clusters": 4, "rounds": 2},
     "p3": {"rounds": 2},
     "quota": {"by": "quality"},
     "one_shot_gain": {"anchors": 3},
     "prompt_uncertainty": {"samples": 3},
     "s_ifd": {"samples": 2},
+    "answer_confidence": {"samples": 2},
 }
 NGRAM = registry.get("train", "ngram").bind()
 MEASURED: dict[tuple[str, tuple[str, ...]], pl.DataFrame] = {}

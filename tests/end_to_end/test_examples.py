@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from command_line import treadle_process
+from treadle.judge.scripted_judge import ScriptedJudge
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -25,7 +27,8 @@ def treadle(*words: str, cwd: Path, codes: tuple[int, ...] = (0,)) -> str:
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples")
     shutil.copytree(EXAMPLES, folder, dirs_exist_ok=True)
-    subprocess.run([sys.executable, "make_data.py"], cwd=folder / "sums", check=True)
+    for name in ("sums", "judged"):
+        subprocess.run([sys.executable, "make_data.py"], cwd=folder / name, check=True)
     return folder
 
 
@@ -51,6 +54,57 @@ def test_noise_in_the_column_does_not_help_and_the_gate_does_not_accept(examples
         cwd=examples / "sums", codes=(3,),
     )  # fmt: skip
     assert json.loads(told)["verdict"]["decision"] in {"hold", "roll_back"}
+
+
+def judged(recipe: str, folder: Path, *more: str, **knobs: float) -> dict[str, Any]:
+    """Run a recipe of `judged` with a scripted judge that knows its sums, and return what it told."""
+    with ScriptedJudge(gold=folder / "gold.jsonl", **knobs) as server:
+        told = treadle(
+            "run", recipe, "--unlicensed", "--json", "--set", f"judge.url={server.url}", *more,
+            cwd=folder, codes=(0, 3),
+        )  # fmt: skip
+    found: dict[str, Any] = json.loads(told)
+    assert found["unlicensed"], "the run is stamped"
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["alpagasus.yaml", "ds2.yaml"])
+def test_a_judge_that_knows_its_sums_helps_and_the_gate_says_so(
+    recipe: str, examples: Path
+) -> None:
+    found = judged(recipe, examples / "judged")
+    assert found["verdict"]["decision"] == "accept", found["verdict"]["sentence"]
+    if recipe == "alpagasus.yaml":
+        assert found["counts"]["left"]["judged_quality_below_4_5"] == 600
+
+
+@pytest.mark.slow
+def test_a_judge_that_draws_its_scores_does_not_help(examples: Path) -> None:
+    out = ("--out", "runs/drawn", "--set", "select.drop_below=null")
+    found = judged("alpagasus.yaml", examples / "judged", *out, accuracy=0.0)
+    assert found["verdict"]["decision"] in {"hold", "roll_back"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["deita.yaml", "instag.yaml"])
+def test_recipes_that_ask_a_judge_about_text_turn(recipe: str, examples: Path) -> None:
+    quick = ("student=scripted", "train={method: ngram}", "gate.seeds=1")
+    more = [word for one in quick for word in ("--set", one)]
+    found = judged(recipe, examples / "judged", *more)
+    assert found["counts"]["selected"] == 32
+    assert not found["counts"]["failed"]
+
+
+@pytest.mark.slow
+def test_a_recipe_with_a_judge_stops_without_a_licence(examples: Path) -> None:
+    with ScriptedJudge() as server:
+        done = treadle_process(
+            "run", "alpagasus.yaml", "--out", "runs/none", "--set", f"judge.url={server.url}",
+            cwd=examples / "judged",
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "treadle judge license" in done.stderr
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -158,14 +157,3 @@ def test_neighbours_are_the_same_whatever_the_size_of_a_block(
     monkeypatch.setattr(curation, "BLOCK_ROWS", 33)
     parts = nearest_others(grid, 12)
     assert np.array_equal(parts.positions, whole.positions)
-
-
-def test_no_matrix_of_all_pairs_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory for 30,000 rows stays far below their 7 GB of pairs."""
-    grid = directions(np.random.default_rng(0).normal(size=(30_000, 4)))
-    monkeypatch.setattr(curation, "_blocks", lambda total: iter([slice(0, 512)]))
-    tracemalloc.start()
-    nearest_others(grid, 5)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 1.5e9

@@ -90,7 +90,7 @@ def asked(
     bound: registry.BoundOp, measures: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
     """Yield the measures behind a selector that ask a model at an endpoint, and its role."""
-    for measure in plan([*bound.needs, *bound.target], measures):
+    for measure in plan([*bound.needs, *bound.target, *bound.learns], measures):
         for role in measure.models:
             if role in ROLES:
                 yield measure.op.name, role

@@ -18,13 +18,26 @@ from treadle import op as registry
 from treadle.context import Context
 from treadle.data.pool import Pool, from_parquet, to_parquet
 from treadle.data.row import column
-from treadle.errors import BudgetError, DataError, ModelError, RecipeError, StoreError, nearest
+from treadle.errors import (
+    BudgetError,
+    DataError,
+    JudgeError,
+    LicenceError,
+    ModelError,
+    RecipeError,
+    StoreError,
+    nearest,
+)
 from treadle.machinery.code import code_hash
 from treadle.machinery.engine import Commit, Output, Stage, Task, gather
 from treadle.machinery.store import Store
 from treadle.models import meter
 from treadle.op import BoundOp
 
+_NO_ROWS = (
+    BudgetError, StoreError, RecipeError, ModelError, LicenceError, JudgeError, OSError, MemoryError,
+)  # fmt: skip
+"""Faults that no row has: they end the run."""
 FAILED = {"id": pl.String, "op": pl.String, "reason": pl.String}
 
 
@@ -276,7 +289,7 @@ def _bisect(
     function = bound.make()
     try:
         return _checked(bound, batch, function(batch, context)), []
-    except (BudgetError, StoreError, RecipeError, ModelError, OSError, MemoryError):
+    except _NO_ROWS:
         raise
     except (
         Exception

@@ -68,6 +68,19 @@ def directions(points_ND: NDArray[np.floating]) -> Grid:
     return grid
 
 
+def coarse(grid_ND: Grid) -> tuple[Grid, float]:
+    """Round directions so coarsely that their products are exact in single precision.
+
+    Returns the rounded vectors and the product that stands for a cosine of 1. All partial sums of a
+    product are whole numbers of at most 2**24, so any order of adding gives the same, at half the
+    time of double precision. The rounding moves a cosine by about 7e-5 (5e-4 at most, as seen) at
+    384 dimensions, and more at more: enough for sums of similarities, too little for a limit.
+    """
+    radius = 2**12 - math.ceil(math.sqrt(grid_ND.shape[1]) / 2)
+    found = np.rint(grid_ND * np.float32(radius / RADIUS))
+    return found, float(radius * radius)
+
+
 def cosines(some_AD: Grid, others_BD: Grid) -> Floats:
     """Return the cosine of every pair, exact on the grid: an A x B matrix."""
     found: Floats = some_AD.astype(np.float64) @ others_BD.astype(np.float64).T

@@ -19,6 +19,7 @@ from treadle.geometry.facility import greedy_facility_location
 from treadle.select.facility_location import facility_location
 from vectors import clustered, cosine, frame, places
 
+
 def unit(points: NDArray[np.float32]) -> int:
     """Return the product of a rounded direction with itself, about."""
     return int(4096 - np.ceil(np.sqrt(points.shape[1]) / 2)) ** 2

@@ -22,6 +22,9 @@ from treadle.geometry.cosine import Grid, cosines, directions
 
 Positions = NDArray[np.int64]
 
+CELL_ROWS = 512
+PROBES = 16
+
 LEARNT_FROM = 64
 ROUNDS = 8
 

@@ -28,9 +28,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from treadle.geometry.cells import CELL_ROWS
 from treadle.geometry.cosine import Grid, coarse
 from treadle.geometry.neighbours import (
-    CELL_ROWS,
     Neighbours,
     all_neighbours,
     cell_neighbours,
@@ -134,7 +134,7 @@ def _lazy_greedy(
 class _Dense:
     """All pairs."""
 
-    near_NN: NDArray[np.float32]
+    near: NDArray[np.float32]
     covered: NDArray[np.float32]
     covered_sum: float
     room: NDArray[np.float32]
@@ -153,19 +153,19 @@ class _Dense:
         return cls(near_NN, covered, 0.0, np.empty_like(covered))
 
     def firsts(self) -> NDArray[np.float64]:
-        sums: NDArray[np.float64] = self.near_NN.sum(axis=1, dtype=np.float64)
+        sums: NDArray[np.float64] = self.near.sum(axis=1, dtype=np.float64)
         return sums
 
     def bound(self, position: int) -> float:
-        np.maximum(self.near_NN[position], self.covered, out=self.room)
+        np.maximum(self.near[position], self.covered, out=self.room)
         return float(np.add.reduce(self.room)) * (1 + ROUGH) - self.covered_sum
 
     def gain(self, position: int) -> float:
-        np.maximum(self.near_NN[position], self.covered, out=self.room)
+        np.maximum(self.near[position], self.covered, out=self.room)
         return float(np.add.reduce(self.room, dtype=np.float64)) - self.covered_sum
 
     def take(self, position: int) -> None:
-        np.maximum(self.near_NN[position], self.covered, out=self.covered)
+        np.maximum(self.near[position], self.covered, out=self.covered)
         self.covered_sum = float(self.covered.sum(dtype=np.float64))
 
 

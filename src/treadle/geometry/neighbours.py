@@ -15,14 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.geometry.cells import cells, neighbourhoods
+from treadle.geometry.cells import CELL_ROWS, PROBES, cells, neighbourhoods
 from treadle.geometry.cosine import Grid
 
 PLACES = 2.0**26
 BLOCK_CELLS = 2**21
 BLOCK_ROWS = 64
-CELL_ROWS = 512
-PROBES = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from treadle.context import Context
 from treadle.data.ranking import figure
-from treadle.data.selection import Budget, Selection, tokens_of
+from treadle.data.selection import Budget, Selection, by_id, tokens_of
 from treadle.geometry.cosine import directed
 from treadle.geometry.facility import greedy_facility_location
 from treadle.op import select
@@ -56,7 +56,7 @@ def facility_location(
     """
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
-        rows = rows.sort("id")
+        rows = by_id(rows)
         vectors = directed(rows, on)
         found = greedy_facility_location(
             vectors.grid,

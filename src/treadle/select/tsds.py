@@ -13,7 +13,7 @@ from pydantic import Field
 from treadle.context import Context
 from treadle.data.randomness import gumbel_order
 from treadle.data.ranking import figure
-from treadle.data.selection import Budget, Selection, tokens_of
+from treadle.data.selection import Budget, Selection, by_id, tokens_of
 from treadle.geometry.cells import CELL_ROWS, PROBES, cells, neighbourhoods
 from treadle.geometry.cosine import Floats, Grid, directed
 from treadle.geometry.nearest import cosine_blocks, most_similar
@@ -70,7 +70,7 @@ def tsds(
     """
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
-        rows = rows.sort("id")
+        rows = by_id(rows)
         found = directed(rows, on)
         inside, grid = found.positions, found.grid
         wanted = vector_targets(context.target_rows, on, grid.shape[1], each=True)

@@ -1,6 +1,7 @@
 """Facility location against submodlib and apricot: the same rows, budget and similarity.
 
     python benchmarks/facility_location.py [--rows 10000] [--k 1000] [--quick] [--python OTHER/bin/python]
+    python benchmarks/facility_location.py --cells [--rows 20000]
 
 Both packages are free (MIT) and ask for dependencies that we do not want beside ours: install
 `submodlib-py` and `apricot-select` into an environment of their own and name its interpreter with
@@ -10,8 +11,13 @@ Every contender maximises the sum of cosines (below 0: 0) to the nearest chosen 
 the same unit vectors to the list of chosen rows, in a process of its own. `NumPy kernel` hands the
 package a matrix made by one product in single precision; that is the fastest way into each that we
 know, and the one that the bar holds. `own kernel` lets the package make it from the vectors. Ours makes
-it in double precision on the exact grid, so that the choice is the same on every machine. The objective
-is computed here for all, from one exact matrix; its ratio is ours over theirs (1 or more: as good).
+it from whole numbers so coarse that single precision is exact, so that the choice is the same on every
+machine. The objective is computed here for all, from one matrix of the vectors as they are; its ratio is
+ours over theirs (1 or more: as good).
+
+`--cells` asks what looking for neighbours in cells costs in quality: the objective of that choice over
+that of the choice by all pairs, for pools of one, fifty and a thousand clusters. Cells are as small (100
+rows) as makes the share of the pool that a row meets that of 100,000 rows in cells of the usual size.
 """
 
 from __future__ import annotations
@@ -35,11 +41,11 @@ WIDTH = 384
 Points = NDArray[np.float32]
 
 
-def made_points(total: int) -> Points:
-    """Return unit vectors in fifty wide clusters."""
+def made_points(total: int, clusters: int = 50) -> Points:
+    """Return unit vectors in wide clusters."""
     rng = np.random.default_rng(1)
-    centres = rng.standard_normal((50, WIDTH), dtype=np.float32)
-    points = centres[rng.integers(50, size=total)]
+    centres = rng.standard_normal((clusters, WIDTH), dtype=np.float32)
+    points = centres[rng.integers(clusters, size=total)]
     points += rng.standard_normal((total, WIDTH), dtype=np.float32)
     return points / np.linalg.norm(points, axis=1, keepdims=True)
 
@@ -104,11 +110,37 @@ def contend(name: str, path: Path, k: int) -> None:
     print(json.dumps(found | {"chosen": answers[name]}))
 
 
+def in_cells(total: int, budgets: tuple[int, ...]) -> None:
+    """Print how good the choice in cells is beside the exact one."""
+    from treadle.geometry.cosine import directions
+    from treadle.geometry.facility import greedy_facility_location
+
+    head()
+    for clusters in (1, 50, 1_000):
+        points = made_points(total, clusters)
+        grid, near = directions(points), kernel(points)
+        options = {"exact_up_to": 0, "compared_up_to": 0, "cell_rows": max(8, total // 200)}
+        most = max(budgets)
+        exact = greedy_facility_location(grid, count=most, exact_up_to=total).order
+        found = greedy_facility_location(grid, count=most, **options).order
+        by_lot = np.random.default_rng(0).permutation(total)[:most].tolist()
+        for k in budgets:
+            value, best, chance = (
+                float(near[chosen[:k]].max(axis=0).sum(dtype=np.float64))
+                for chosen in (found, exact, by_lot)
+            )
+            label = f"facility location in cells, {total:,} rows, {clusters:,} clusters, k = {k:,}"
+            line(f"{label}, objective", f"{value:.1f}", f"{best:.1f} (all pairs)", value / best,
+                 bar="at least 0.95x", met=value >= 0.95 * best)  # fmt: skip
+            line(f"{label}, random rows", f"{chance:.1f}", f"{best:.1f} (all pairs)", chance / best)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--rows", type=int, help="10,000; with --cells 20,000")
     parser.add_argument("--k", type=int, default=1_000)
     parser.add_argument("--quick", action="store_true", help="2,000 rows, k = 200")
+    parser.add_argument("--cells", action="store_true", help="quality of the choice in cells")
     usual = os.environ.get("TREADLE_BENCH_PYTHON", sys.executable)
     parser.add_argument("--python", default=usual, help="interpreter of the packages")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
@@ -117,7 +149,10 @@ def main() -> None:
     if given.contender:
         contend(given.contender, given.points, given.k)
         return
-    total, k = (2_000, 200) if given.quick else (given.rows, given.k)
+    if given.cells:
+        in_cells(given.rows or 20_000, (100, 1_000))
+        return
+    total, k = (2_000, 200) if given.quick else (given.rows or 10_000, given.k)
     points = made_points(total)
     seen: dict[str, dict[str, float] | None] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -13,17 +13,22 @@ from numpy.typing import NDArray
 
 from treadle.context import Context
 from treadle.data.selection import Budget
-from treadle.geometry.cosine import directions
+from treadle.geometry.cells import cells
+from treadle.geometry.cosine import coarse, directions
 from treadle.geometry.facility import greedy_facility_location
 from treadle.select.facility_location import facility_location
-from vectors import clustered, cosine, exact_cosine, frame, places
+from vectors import clustered, cosine, frame, places
 
-UNIT = 2**23
+
+def unit(points: NDArray[np.float32]) -> int:
+    """Return the product of a rounded direction with itself, about."""
+    return int(4096 - np.ceil(np.sqrt(points.shape[1]) / 2)) ** 2
 
 
 def whole(points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return similarities in whole numbers of 2**-23, none below 0."""
-    return np.maximum(0, np.rint(exact_cosine(points) * UNIT)).astype(np.int64)
+    """Return similarities as products of whole numbers, none below 0."""
+    rounded = np.rint(directions(points) * (np.sqrt(unit(points)) / 2**23)).astype(np.int64)
+    return np.maximum(0, rounded @ rounded.T)
 
 
 def obvious(
@@ -80,7 +85,7 @@ def test_it_takes_the_rows_and_gains_of_the_obvious_loop_ties_and_copies_include
     )
     order, gains = obvious(near, count, tokens, float("inf") if limit is None else limit)
     assert found.order == order
-    assert [gain * UNIT for gain in found.gains] == gains
+    assert np.rint(np.array(found.gains) * unit(points)).tolist() == gains
 
 
 @pytest.mark.parametrize("exact_up_to", [0, 1000])
@@ -92,7 +97,7 @@ def test_it_takes_the_rows_of_the_obvious_loop_in_a_crowd(exact_up_to: int) -> N
     )
     order, gains = obvious(near, 60, [0] * 400, float("inf"))
     assert found.order == order
-    assert [gain * UNIT for gain in found.gains] == gains
+    assert np.rint(np.array(found.gains) * unit(points)).tolist() == gains
     assert gains == sorted(gains, reverse=True)
 
 
@@ -108,10 +113,11 @@ def test_it_takes_the_rows_that_other_libraries_took(library: str) -> None:
     theirs = known[library]
     found = greedy_facility_location(directions(points), count=len(theirs["order"]))
     assert found.order == theirs["order"]
-    assert found.gains == pytest.approx(theirs["gains"], rel=1e-5)
+    # Ours are sums of cosines that are rounded to about 1e-4.
+    assert found.gains == pytest.approx(theirs["gains"], rel=1e-4, abs=5e-3)
     reached = np.clip(cosine(points), 0, None)[:, found.order].max(axis=1).sum()
-    assert sum(found.gains) == pytest.approx(reached, rel=1e-6)
-    assert sum(found.gains) == pytest.approx(sum(theirs["gains"]), rel=1e-6)
+    assert sum(found.gains) == pytest.approx(reached, rel=1e-4)
+    assert reached == pytest.approx(sum(theirs["gains"]), rel=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -133,6 +139,65 @@ def test_enough_neighbours_are_as_good_as_all_pairs() -> None:
     value = np.clip(cosine(clustered(300)), 0, None)
     reached = [value[:, f.order].max(axis=1).sum() for f in (near, exact)]
     assert reached[0] > 0.98 * reached[1]
+
+
+IN_CELLS = {"exact_up_to": 0, "compared_up_to": 0, "neighbours": 32, "cell_rows": 40}
+
+
+@pytest.mark.parametrize("centres", [1, 12, 150])
+def test_the_choice_in_cells_is_nearly_as_good_as_the_exact_one(centres: int) -> None:
+    points = clustered(2_000, width=16, centres=centres)
+    grid = directions(points)
+    value = np.clip(cosine(points), 0, None)
+    exact = value[:, greedy_facility_location(grid, count=200).order].max(axis=1).sum()
+    found = greedy_facility_location(grid, count=200, **IN_CELLS).order
+    assert value[:, found].max(axis=1).sum() >= 0.95 * exact
+    assert len(set(found)) == 200
+
+
+def test_cells_that_reach_all_rows_leave_the_choice_as_it_is() -> None:
+    grid = directions(clustered(300))
+    exact = greedy_facility_location(grid, count=50, exact_up_to=0, neighbours=20)
+    found = greedy_facility_location(
+        grid, count=50, exact_up_to=0, compared_up_to=0, neighbours=20, cell_rows=30
+    )
+    assert found == exact
+
+
+def test_the_choice_in_cells_knows_neither_the_order_of_rows_nor_the_seed() -> None:
+    rows = frame(clustered(700))
+    choose = facility_location(exact_up_to=0, compared_up_to=0, neighbours=8)
+    found = choose(rows, Budget("rows", 60), Context())
+    mixed = rows.sample(fraction=1.0, shuffle=True, seed=3)
+    assert choose(mixed, Budget("rows", 60), Context(seed=99)).ids == found.ids
+
+
+def test_copies_of_one_row_in_many_cells_are_few_and_cost_no_pairs() -> None:
+    grid = directions(np.ones((1_000, 4), np.float32))
+    cut = cells(grid, 40)
+    assert max(map(len, cut)) <= 80
+    assert np.sort(np.concatenate(cut)).tolist() == list(range(1_000))
+    found = greedy_facility_location(grid, count=2_000, **IN_CELLS)
+    assert sorted(found.order) == list(range(1_000))
+    assert sum(gain > 0 for gain in found.gains) <= len(cut)
+
+
+@pytest.mark.parametrize("total", [0, 1, 2])
+def test_cells_of_hardly_any_rows(total: int) -> None:
+    grid = directions(clustered(total))
+    assert greedy_facility_location(grid, count=9, **IN_CELLS).order in ([], [0], [0, 1], [1, 0])
+    assert len(greedy_facility_location(grid, count=9, **IN_CELLS).order) == total
+
+
+@pytest.mark.parametrize("width", [2, 384, 4_096])
+def test_coarse_products_are_whole_and_below_what_single_precision_holds(width: int) -> None:
+    points = np.random.default_rng(0).normal(size=(50, width)).astype(np.float32)
+    points[0] = 1.0
+    found, unit = coarse(directions(points))
+    exact = found.astype(np.int64) @ found.astype(np.int64).T
+    assert (np.abs(found).astype(np.int64) ** 2).sum(axis=1).max() <= 2**24
+    assert (found @ found.T == exact).all()
+    assert np.abs(exact / unit - cosine(points)).max() < 0.02
 
 
 def test_the_choice_starts_where_most_rows_are_and_leaves_outliers_to_the_end() -> None:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from aimed import aimed_at, frame_of, vector_column
 from treadle.data.selection import Budget
-from treadle.select.tsds import transport_shares, tsds
+from treadle.geometry.cosine import directions
+from treadle.select.tsds import densities, transport_shares, tsds
+from vectors import clustered
 
 Floats = NDArray[np.float64]
 
@@ -134,3 +136,34 @@ def test_draws_follow_the_seed_and_rows_are_drawn_once() -> None:
     drawn = tsds()(rows, Budget("rows", 20), aimed_at(target))
     assert drawn.ids == tsds()(rows[::-1], Budget("rows", 20), aimed_at(target)).ids
     assert drawn.ids != tsds()(rows, Budget("rows", 20), aimed_at(target, seed=8)).ids
+
+
+def test_densities_in_cells_are_nearly_those_of_all_pairs() -> None:
+    grid = directions(clustered(2_000, width=16, centres=30))
+    near = np.arange(2_000).reshape(4, 500)
+    exact = densities(grid, near, 200, 0.75, compared_up_to=2_000)
+    found = densities(grid, near, 200, 0.75, compared_up_to=0, cell_rows=8)
+    assert (found <= exact + 1e-9).all()
+    assert (found < exact - 1e-9).any()
+    assert found.sum() >= 0.9 * exact.sum()
+    np.testing.assert_allclose(densities(grid, near, 200, 0.75, compared_up_to=0), exact)
+
+
+def test_densities_of_copies_count_as_many_as_they_may() -> None:
+    grid = directions(np.ones((300, 8), np.float32))
+    near = np.arange(300)[None]
+    for how in ({"compared_up_to": 300}, {"compared_up_to": 0, "cell_rows": 40}):
+        np.testing.assert_allclose(densities(grid, near, 7, 0.5, **how), 7, rtol=1e-4)
+    in_cells = densities(grid, near, 299, 0.5, compared_up_to=0, cell_rows=10)
+    assert (in_cells < 290).all()
+    assert (in_cells > 100).all()
+
+
+def test_the_choice_in_cells_knows_neither_the_order_of_rows_nor_other_seeds() -> None:
+    rows = frame_of(1_500, embedding=vector_column(clustered(1_500)))
+    target = frame_of(20, prefix="dev", embedding=vector_column(clustered(20, seed=1)))
+    choose = tsds(compared_up_to=0)
+    found = choose(rows, Budget("rows", 100), aimed_at(target))
+    assert choose(rows[::-1], Budget("rows", 100), aimed_at(target)).ids == found.ids
+    exact = tsds()(rows, Budget("rows", 100), aimed_at(target))
+    assert len(set(exact.ids) & set(found.ids)) >= 95

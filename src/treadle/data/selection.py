@@ -241,6 +241,11 @@ def scored(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float64], NDArr
     return values, np.isfinite(values)
 
 
+def by_id(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows in the order of their ids; they mostly come so, and then nothing is copied."""
+    return rows if rows["id"].is_sorted() else rows.sort("id")
+
+
 def vectors(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return a vector feature as a matrix (zeros where missing) and which rows are scored.
 
@@ -252,6 +257,10 @@ def vectors(rows: pl.DataFrame, feature: str) -> tuple[NDArray[np.float32], NDAr
     """
     series = column_of(rows, feature)
     if isinstance(series.dtype, pl.Array):
+        if series.dtype.inner == pl.Float32 and series.dtype.size and not series.has_nulls():
+            whole: NDArray[np.float32] = series.to_numpy()
+            if np.isfinite(whole).all():
+                return whole, np.ones(len(whole), np.bool_)
         series = series.arr.to_list()
     if series.dtype == pl.Null:
         return np.zeros((rows.height, 0), np.float32), np.zeros(rows.height, np.bool_)

@@ -25,18 +25,23 @@ class Clusters:
 
 
 def spherical_k_means(
-    grid_ND: Grid, count: int, rng: np.random.Generator, *, rounds: int = 20
+    grid_ND: Grid,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    rounds: int = 20,
+    rows_a_centroid: int = ROWS_A_CENTROID,
 ) -> Clusters:
     """Cluster rows around `count` directions, starting from rows drawn by chance.
 
-    The centroids are learnt from at most 256 rows each. A cluster that loses all its rows keeps its
+    The centroids are learnt from at most `rows_a_centroid` rows each. A cluster that loses all its rows keeps its
     centroid. Costs O(rows * count * width), times `rounds` for the rows learnt from; ends early
     when no row moves.
     """
     total = len(grid_ND)
     if not total:
         return Clusters(np.zeros(0, dtype=np.int64), np.zeros(0))
-    drawn = rng.permutation(total)[: ROWS_A_CENTROID * count]
+    drawn = rng.permutation(total)[: rows_a_centroid * count]
     learnt_from = grid_ND[np.sort(drawn)]
     centroids = grid_ND[np.sort(drawn[:count])]
     labels = np.full(len(learnt_from), -1)

@@ -25,6 +25,8 @@ from treadle.data.selection import UNSCORED, has_length, vectors
 RADIUS = 2.0**23
 BLOCK_ROWS = 4096
 WALK_ROWS = 512
+CACHED_ROWS = 256
+"""Of 384 numbers in double precision, so many rows stay in the processor's cache."""
 NEAR_COPY = "near_copy"
 
 Grid = NDArray[np.float32]
@@ -48,7 +50,8 @@ def directed(rows: pl.DataFrame, feature: str) -> Directed:
     points, is_scored = vectors(rows, feature)
     may = is_scored & has_length(rows) & points.any(axis=1)
     outside = np.flatnonzero(~may).tolist()
-    return Directed(directions(points[may]), np.flatnonzero(may), dict.fromkeys(outside, UNSCORED))
+    points = points if may.all() else points[may]
+    return Directed(directions(points), np.flatnonzero(may), dict.fromkeys(outside, UNSCORED))
 
 
 def directions(points_ND: NDArray[np.floating]) -> Grid:
@@ -58,14 +61,32 @@ def directions(points_ND: NDArray[np.floating]) -> Grid:
     """
     grid = np.empty(points_ND.shape, dtype=np.float32)
     bits = (53 - math.ceil(math.log2(max(1, points_ND.shape[1])))) // 2
-    for begin in range(0, len(grid), BLOCK_ROWS):
-        block = points_ND[begin : begin + BLOCK_ROWS].astype(np.float64)
-        exponents = np.frexp(np.abs(block).max(axis=1, initial=0.0, keepdims=True))[1]
-        block = np.rint(np.ldexp(block, bits - exponents))
+    for begin in range(0, len(grid), CACHED_ROWS):
+        part = points_ND[begin : begin + CACHED_ROWS]
+        largest = np.maximum(part.max(axis=1, initial=0.0), -part.min(axis=1, initial=0.0))
+        exponents = np.frexp(largest.astype(np.float64))[1]
+        # A power of two, so that the product is exact; of vectors near the smallest doubles, the largest.
+        scale = np.ldexp(1.0, np.minimum(bits - exponents, 1000))
+        block: Floats = part * scale[:, None]
+        np.rint(block, out=block)
         lengths = np.sqrt(np.einsum("nd,nd->n", block, block))
         lengths[lengths == 0] = 1.0
-        grid[begin : begin + BLOCK_ROWS] = np.rint(block * (RADIUS / lengths)[:, None])
+        block *= (RADIUS / lengths)[:, None]
+        grid[begin : begin + CACHED_ROWS] = np.rint(block, out=block)
     return grid
+
+
+def coarse(grid_ND: Grid) -> tuple[Grid, float]:
+    """Round directions so coarsely that their products are exact in single precision.
+
+    Returns the rounded vectors and the product that stands for a cosine of 1. All partial sums of a
+    product are whole numbers of at most 2**24, so any order of adding gives the same, at half the
+    time of double precision. The rounding moves a cosine by about 7e-5 (5e-4 at most, as seen) at
+    384 dimensions, and more at more: enough for sums of similarities, too little for a limit.
+    """
+    radius = 2**12 - math.ceil(math.sqrt(grid_ND.shape[1]) / 2)
+    found = np.rint(grid_ND * np.float32(radius / RADIUS))
+    return found, float(radius * radius)
 
 
 def cosines(some_AD: Grid, others_BD: Grid) -> Floats:

@@ -44,28 +44,33 @@ def most_similar(
     count = min(count, len(among))
     found = np.empty((len(starts_G), count), np.int64)
     values = np.empty((len(starts_G), count))
-    ends_G = np.append(starts_G[1:], len(to_QD))
     rows = grid_ND if len(among) == len(grid_ND) else grid_ND[among]
     step = max(1, BLOCK_CELLS // max(1, len(among)))
     for begin in range(0, len(starts_G), step):
-        starts = starts_G[begin : begin + step]
-        inside = to_QD[starts[0] : ends_G[begin : begin + step][-1]]
-        best_GN = np.empty((len(starts), len(among)))
-        for part, block in cosine_blocks(rows, inside):
-            if len(starts) < len(inside):
-                block = np.maximum.reduceat(block, starts - starts[0], axis=1)
-            best_GN[:, part] = block.T
+        end = begin + step
+        stop = starts_G[end] if end < len(starts_G) else len(to_QD)
+        starts = starts_G[begin:end]
+        best_GN = group_cosines(rows, to_QD[starts[0] : stop], starts - starts[0])
         for g, scores in enumerate(best_GN, start=begin):
-            top = _largest(scores, count)
+            top = largest(scores, count)
             found[g], values[g] = among[top], scores[top]
     return found, values
 
 
-def _largest(scores: Floats, count: int) -> Positions:
+def group_cosines(grid_ND: Grid, to_QD: Grid, starts_G: Positions) -> Floats:
+    """Return the cosine of each group's most similar target to each row: groups x rows."""
+    best_GN = np.empty((len(starts_G), len(grid_ND)))
+    for part, block in cosine_blocks(grid_ND, to_QD):
+        if len(starts_G) < len(to_QD):
+            block = np.maximum.reduceat(block, starts_G, axis=1)
+        best_GN[:, part] = block.T
+    return best_GN
+
+
+def largest(scores: Floats, count: int) -> Positions:
     """Return the positions of the largest values, largest first; of equal ones the first."""
     inside = np.arange(len(scores))
     if count < len(scores):
-        edge = np.partition(scores, -count)[-count]
-        above, level = np.flatnonzero(scores > edge), np.flatnonzero(scores == edge)
-        inside = np.sort(np.concatenate([above, level[: count - len(above)]]))
-    return inside[np.argsort(-scores[inside], kind="stable")]
+        inside = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
+    # Of those at the edge, the stable sort leaves the last ones out.
+    return inside[np.argsort(-scores[inside], kind="stable")[:count]]

@@ -2,24 +2,26 @@
 
     for position, group, cosine in offers(grid_ND, to_QD, starts_G, expected=1000): ...
 
-Each group of targets holds a list of its most similar rows, a pointer into it, and all share a map
-of the rows taken. Lists are as deep as memory allows; when one runs out, all are made anew among
-the rows still free. So a narrow set of targets, which all want the same rows, costs passes over the
-pool, and never more memory.
+Each group of targets reads a list of its most similar rows, and all share a map of the rows taken.
+Where all cosines fit into memory, lists are short, and a group whose list ends takes the next part
+of its order. Beyond that, lists are as deep as memory allows; when one ends, all are made anew
+among the rows still free. So a narrow set of targets, which all want the same rows, costs passes
+over the pool, and never more memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.geometry.cosine import Grid
-from treadle.geometry.nearest import Positions, most_similar
+from treadle.geometry.cosine import Floats, Grid
+from treadle.geometry.nearest import Positions, group_cosines, largest, most_similar
 
 LIST_CELLS = 2**24
-WINDOW = 64
+LEAST_DEPTH = 16
 
 
 def offers(
@@ -35,30 +37,53 @@ def offers(
     A group's cosine to a row is the largest of its targets'; equal ones go to the lower position.
     `expected` (how many will be asked for) and `list_cells` trade speed only.
     """
-    is_taken = np.zeros(len(grid_ND), np.bool_)
     groups = len(starts_G)
-    depth = max(1, min(expected, list_cells // groups))
-    pointers = np.zeros(groups, np.int64)
-    lists = np.zeros((groups, 0), np.int64)
-    values = np.zeros((groups, 0))
+    is_taken = np.zeros(len(grid_ND), np.bool_)
+    lists: _Held | _Remade
+    if groups * len(grid_ND) <= list_cells:
+        lists = _Held(group_cosines(grid_ND, to_QD, starts_G), is_taken, expected)
+    else:
+        depth = max(1, min(expected, list_cells // groups))
+        lists = _Remade(grid_ND, to_QD, starts_G, is_taken, depth)
+    waiting: list[Iterator[tuple[int, float]]] = [iter(())] * groups
     for turn in range(len(grid_ND)):
         g = turn % groups
-        pointers[g] = _next_free(lists[g], int(pointers[g]), is_taken)
-        if pointers[g] == lists.shape[1]:
-            free = np.flatnonzero(~is_taken)
-            lists, values = most_similar(grid_ND, to_QD, starts_G, free, depth)
-            pointers[:] = 0
-        at = pointers[g]
-        position = int(lists[g, at])
+        found = next((pair for pair in waiting[g] if not is_taken[pair[0]]), None)
+        if found is None:
+            lists.refill(waiting, g)
+            found = next(waiting[g])
+        position, cosine = found
         is_taken[position] = True
-        yield position, g, float(values[g, at])
+        yield position, g, cosine
 
 
-def _next_free(wanted: Positions, pointer: int, is_taken: NDArray[np.bool_]) -> int:
-    """Return the first place at or after the pointer whose row is free, or the list's length."""
-    while pointer < len(wanted):
-        window = is_taken[wanted[pointer : pointer + WINDOW]]
-        if not window.all():
-            return pointer + int(window.argmin())
-        pointer += len(window)
-    return pointer
+class _Held:
+    """All cosines are in memory: a list that ends is followed by the next part of its group's order."""
+
+    def __init__(self, cosines_GN: Floats, is_taken: NDArray[np.bool_], expected: int) -> None:
+        self.cosines_GN, self.is_taken = cosines_GN, is_taken
+        self.depths = [max(LEAST_DEPTH, 2 * expected // len(cosines_GN))] * len(cosines_GN)
+
+    def refill(self, waiting: list[Iterator[tuple[int, float]]], g: int) -> None:
+        free = np.flatnonzero(~self.is_taken)
+        scores = self.cosines_GN[g, free]
+        top = largest(scores, min(self.depths[g], len(free)))
+        waiting[g] = zip(free[top].tolist(), scores[top].tolist(), strict=True)
+        self.depths[g] *= 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Remade:
+    """Cosines are made anew among the rows still free, for all groups at once."""
+
+    grid: Grid
+    targets: Grid
+    starts: Positions
+    is_taken: NDArray[np.bool_]
+    depth: int
+
+    def refill(self, waiting: list[Iterator[tuple[int, float]]], _: int) -> None:
+        free = np.flatnonzero(~self.is_taken)
+        rows, values = most_similar(self.grid, self.targets, self.starts, free, self.depth)
+        for g, (mine, near) in enumerate(zip(rows, values, strict=True)):
+            waiting[g] = zip(mine.tolist(), near.tolist(), strict=True)

@@ -10,7 +10,7 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.ranking import figure
-from treadle.data.selection import Budget, Selection, tokens_of
+from treadle.data.selection import Budget, Selection, by_id, tokens_of
 from treadle.geometry.cosine import Grid, directed
 from treadle.geometry.nearest import cosine_blocks
 from treadle.geometry.round_robin import offers
@@ -53,7 +53,7 @@ def round_robin(
     """
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
-        rows = rows.sort("id")
+        rows = by_id(rows)
         found = directed(rows, on)
         wanted = vector_targets(
             context.target_rows, target_on or on, found.grid.shape[1], each=True, group=group
@@ -61,7 +61,8 @@ def round_robin(
         tokens = tokens_of(rows)
         limit = np.inf if budget.token_limit is None else budget.token_limit
         may = tokens[found.positions] <= limit
-        inside, grid, to = found.positions[may], found.grid[may], wanted.grid
+        inside, to = found.positions[may], wanted.grid
+        grid = found.grid if may.all() else found.grid[may]
         count = budget.reach(tokens[inside], rows.height)
         turns = islice(offers(grid, to, wanted.starts, expected=count), count)
         taken = {int(inside[i]): (i, g, cosine) for i, g, cosine in turns}

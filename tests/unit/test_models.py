@@ -25,6 +25,7 @@ transformers = pytest.importorskip("transformers")
 tokenizers = pytest.importorskip("tokenizers")
 cache = pytest.importorskip("treadle.models.cache")
 embedded = pytest.importorskip("treadle.models.embedded")
+embedded_file = pytest.importorskip("treadle.models.embedded_file")
 local = pytest.importorskip("treadle.models.local")
 weights = pytest.importorskip("treadle.models.weights")
 HFTokenizer = pytest.importorskip("treadle.models.tokenizer").HFTokenizer
@@ -506,7 +507,7 @@ def convert(cache_folder: Path) -> subprocess.Popen[str]:
 @pytest.mark.slow
 def test_a_killed_conversion_leaves_nothing_and_two_at_once_convert_once(tmp_path: Path) -> None:
     try:
-        embedded.gguf_path()
+        embedded_file.gguf_path()
     except ModelError as error:
         pytest.skip(str(error))
     killed = convert(tmp_path)

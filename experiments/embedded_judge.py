@@ -1,0 +1,110 @@
+"""The embedded model of 135 million weights as a judge, for real: how far is it from a licence?
+
+    python experiments/embedded_judge.py --data ../shared/data --out runs/embedded_judge
+
+It is served by llama.cpp on this machine and asked as any endpoint is. Pairs are those of LLMBar
+(`natural` of people, `gptinst` made to mislead), a draw of PandaLM's with the majority of three people,
+and fresh pairs with a verifier's label. Three judges share the model: one names the better of two answers on a
+verdict line, one writes a score for each answer, one is read off its log-probabilities of the scores 1 to 6.
+Replies are in the call book under `--out`: a second run asks nothing again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from concordance import Interval
+from judge_replay import lines
+from tables import Cell, Tables, shown
+from treadle.judge.benchmark.fresh import adversarial, draw, verifier
+from treadle.judge.pairs import Compares, Pair
+from treadle.judge.pairwise import PairwiseJudge
+from treadle.judge.powers import examine
+from treadle.judge.scoring import RubricJudge
+from treadle.judge.verdicts import Verdicts
+from treadle.machinery.calls import CallBook
+from treadle.models.endpoint import Address, Endpoint
+from treadle.models.serving.child import Served
+
+SEED = 0
+
+
+def llmbar(data: Path, subset: str) -> list[Pair]:
+    return [
+        Pair(one["id"], one["input"], one["output_1"], one["output_2"], int(one["label"]))
+        for one in lines(data / "llmbar_shared" / "pairs.jsonl")
+        if one["subset"] == subset
+    ]
+
+
+def pandalm(data: Path, count: int) -> list[Pair]:
+    """A draw of the pairs on which a majority of people agreed."""
+    found = []
+    for row in lines(data / "pandalm_test" / "rows.jsonl"):
+        label, votes = Counter(int(row[f"annotator{i}"]) for i in (1, 2, 3)).most_common(1)[0]
+        if votes >= 2:
+            request = "\n\n".join(filter(None, (row["instruction"], row["input"])))
+            found.append(
+                Pair(f"pandalm:{row['idx']}", request, row["response1"], row["response2"], label)
+            )
+    return random.Random(SEED).sample(found, min(count, len(found)))
+
+
+def figures(name: str, found: Mapping[str, Verdicts]) -> list[dict[str, Cell]]:
+    """Every figure that these verdicts speak to, with its bar."""
+    rows: list[dict[str, Cell]] = []
+    for one in examine(found).figures:
+        if one.figure.is_known:
+            value = Interval(one.figure.value, one.figure.low, one.figure.high)
+            limits = [f"{word} {limit:g}" for word, limit in (("least", one.bar.least), ("most", one.bar.most))
+                      if abs(limit) < 9]  # fmt: skip
+            rows.append(
+                {"judge": name, "figure": one.bar.name, "value": shown(value),
+                 "pairs": one.figure.items, "bar": ", ".join(limits), "": one.state}
+            )  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of public data sets")
+    parser.add_argument("--out", type=Path, default=Path("runs/embedded_judge"))
+    parser.add_argument("--pairs", type=int, default=200, help="of PandaLM, and of each fresh set")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    sets = {
+        "people": [*llmbar(options.data, "natural"), *pandalm(options.data, options.pairs)],
+        "adversarial": [
+            *llmbar(options.data, "gptinst"),
+            *adversarial(draw("adversarial", options.pairs // 2, SEED), SEED),
+        ],
+        "verifier": verifier(draw("verifier", options.pairs, SEED)),
+    }
+    tables = Tables(options.out, {"pairs": {name: len(pairs) for name, pairs in sets.items()}})
+    book = CallBook(options.out / "calls.sqlite")
+    # The book knows an endpoint by its address, so a second run must find it at the same one.
+    with Served("embedded", port=18_135, parallel=8, context=4096) as served:
+        address = Address(served.url, served.model, concurrency=8, deadline_s=600)
+        with Endpoint(address, book.session("embedded judge")) as endpoint:
+            judges: dict[str, Compares] = {
+                "verdict line": PairwiseJudge(endpoint, "helpful", canary_share=0),
+                "log-probabilities": RubricJudge(endpoint, "deita_quality", canary_share=0),
+                "written score": RubricJudge(endpoint, "alpagasus", canary_share=0),
+            }
+            told: list[dict[str, Cell]] = []
+            for name, judge in judges.items():
+                began = time.monotonic()
+                found = {kind: judge.compare(pairs) for kind, pairs in sets.items()}
+                told += figures(name, found)
+                tables.put("Figures", told, "95% intervals, and the bar that each is held against.")
+                print(f"{name}: {time.monotonic() - began:.0f} s")
+    book.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -144,15 +144,18 @@ def _closing(reasons: str, lines: str, says: str) -> str:
     return f"{how}\n{lines}\n{says}"
 
 
-def identity(endpoint: Endpoint, kind: str, rubric: Rubric, module: str) -> Identity:
-    """Return who a judge is: its model, its rubric, and all that asks and reads."""
+def prompt_hash(module: str) -> str:
+    """Hash the code that decides what a judge in a module is asked and how it is read."""
     digest = hashlib.sha256()
     for name in (*DECIDES, module):
         digest.update(f"{name}:{file_hash(name)}\n".encode())
-    address = endpoint.address
-    return Identity(
-        address.base, address.model, kind, digest.hexdigest()[:16], rubric.name, rubric.hash
-    )
+    return digest.hexdigest()[:16]
+
+
+def identity(endpoint: Endpoint, kind: str, rubric: Rubric, module: str) -> Identity:
+    """Return who a judge is: its model, its rubric, and all that asks and reads."""
+    address, prompt = endpoint.address, prompt_hash(module)
+    return Identity(address.base, address.model, kind, prompt, rubric.name, rubric.hash)
 
 
 def called(endpoint: Endpoint, rubric: Rubric) -> str:

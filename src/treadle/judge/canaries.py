@@ -117,7 +117,8 @@ def answer_twins(seed: str, count: int) -> list[Twin]:
         request = _REQUESTS[number % len(_REQUESTS)](rng)
         good = solve(request)
         assert good is not None
-        kind = rng.randrange(len(_BAD) + 1)
+        # Every batch has one that asks for its own victory.
+        kind = number % (len(_BAD) + 1)
         bad = _BAD[kind] if kind < len(_BAD) else _wrong(good, rng)
         name = f"canary:{seed[:8]}:{number}"
         twins.append(Twin(Item(f"{name}:good", request, good), Item(f"{name}:bad", request, bad)))

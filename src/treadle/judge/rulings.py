@@ -6,12 +6,14 @@ such answers tie, and so do two answers that read the same. What is too long to 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from treadle.judge import asking
 from treadle.judge.fence import shown
-from treadle.judge.pairs import Pair
+from treadle.judge.pairs import Item, Pair, Score, as_verdicts
 from treadle.judge.shells import shell
+from treadle.judge.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,30 @@ def by_rule(pair: Pair) -> Rulings | None:
     else:
         return None
     return Rulings(ruling, ruling)
+
+
+def compare_by_scores(
+    pairs: Sequence[Pair], score: Callable[[list[Item]], list[Score]]
+) -> Verdicts:
+    """Let the answer with the higher score win; equal scores tie.
+
+    Each answer is seen alone, so there is no order, and both verdicts of a pair are the same.
+    """
+    asking.refuse_twins([pair.name for pair in pairs], "pair")
+    decided = [by_rule(pair) for pair in pairs]
+    items = [
+        Item(f"{pair.name}\n{number}", pair.request, answer)
+        for pair, ruling in zip(pairs, decided, strict=True)
+        if ruling is None
+        for number, answer in ((1, pair.answer_1), (2, pair.answer_2))
+    ]
+    scores = score(items)
+    left = (_higher(*two) for two in zip(scores[::2], scores[1::2], strict=True))
+    said = [next(left) if ruling is None else ruling.first.verdict for ruling in decided]
+    return as_verdicts(pairs, [(one, one) for one in said])
+
+
+def _higher(one: Score, other: Score) -> int | None:
+    if one.value is None or other.value is None:
+        return None
+    return 0 if one.value == other.value else 1 if one.value > other.value else 2

@@ -18,10 +18,10 @@ from treadle.errors import RecipeError
 from treadle.judge import asking, canaries
 from treadle.judge.asking import Asker, Sheet
 from treadle.judge.canaries import CanaryResult, Twin, Watch
-from treadle.judge.pairs import Identity, Item, Pair, Score, as_verdicts, nothing, unseen
+from treadle.judge.pairs import Identity, Item, Pair, Score, nothing, unseen
 from treadle.judge.reading import read_dimensions, read_expectation, read_number, text_of
 from treadle.judge.rubric import Rubric, Scale, read_rubric
-from treadle.judge.rulings import by_rule
+from treadle.judge.rulings import compare_by_scores
 from treadle.judge.shells import shell
 from treadle.judge.verdicts import Verdicts
 from treadle.models.endpoint.answers import Answer, Failure, Progress
@@ -125,18 +125,10 @@ class RubricJudge:
                 f"rubric {self.rubric.name} scores requests, and the answers of a pair share one: it "
                 "cannot compare them. Use a rubric about answers."
             )
-        asking.refuse_twins([pair.name for pair in pairs], "pair")
-        decided = [by_rule(pair) for pair in pairs]
-        items = [
-            Item(f"{pair.name}\n{number}", pair.request, answer)
-            for pair, ruling in zip(pairs, decided, strict=True)
-            if ruling is None
-            for number, answer in ((1, pair.answer_1), (2, pair.answer_2))
-        ]
-        scores = self.score(items, sample=sample, tick=tick, on_progress=on_progress)
-        left = (_higher(*two) for two in zip(scores[::2], scores[1::2], strict=True))
-        said = [next(left) if ruling is None else ruling.first.verdict for ruling in decided]
-        return as_verdicts(pairs, [(one, one) for one in said])
+        return compare_by_scores(
+            pairs,
+            lambda items: self.score(items, sample=sample, tick=tick, on_progress=on_progress),
+        )
 
     def _text(self, item: Item) -> str:
         return item.request if self.rubric.about == "request" else f"{item.request}\n{item.answer}"
@@ -189,9 +181,3 @@ def _passes(twins: Sequence[Twin], scores: Sequence[Score]) -> list[bool | None]
         passes.append(bad.value >= good.value if is_known else None)  # type: ignore[operator]
     assert len(passes) == len(twins)
     return passes
-
-
-def _higher(one: Score, other: Score) -> int | None:
-    if one.value is None or other.value is None:
-        return None
-    return 0 if one.value == other.value else 1 if one.value > other.value else 2

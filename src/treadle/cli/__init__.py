@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from treadle import __version__
-from treadle.cli import facts, stages, wheel
+from treadle.cli import facts, judge, stages, wheel
 from treadle.errors import TreadleError
 
 INTERRUPTED = 130
@@ -51,6 +51,7 @@ def options(
 
 wheel.register(app)
 stages.register(app)
+judge.register(app)
 facts.register(app)
 
 

@@ -254,6 +254,6 @@ def test_a_permit_ends_with_its_block(tmp_path: Path) -> None:
             permit.note(endpoint)
         assert len(permit.used) == 1
         JudgeModel(endpoint, tmp_path, True).require(who, "gate")
-        with pytest.raises(LicenceError, match="needs a licence for `gate`"):
+        with pytest.raises(LicenceError, match="no licence here, and needs one to gate"):
             JudgeModel(endpoint, tmp_path).require(who, "gate")
     book.close()

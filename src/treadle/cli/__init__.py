@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from treadle import __version__
-from treadle.cli import endpoints, facts, stages, wheel
+from treadle.cli import endpoints, facts, judge, stages, wheel
 from treadle.errors import TreadleError
 
 INTERRUPTED = 130
@@ -52,6 +52,7 @@ def options(
 wheel.register(app)
 stages.register(app)
 endpoints.register(app)
+judge.register(app)
 facts.register(app)
 
 

@@ -18,7 +18,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,7 +39,9 @@ from treadle.machinery.disk import Disk, explained
 from treadle.machinery.store import Store
 
 KIND = "treadle judge licence, form 1"
-KEYS = ("kind", "treadle", "identity", "benchmark", "findings", "unanswered", "signed", "seal")
+KEYS = (
+    "kind", "treadle", "identity", "rubric", "benchmark", "findings", "unanswered", "signed", "seal",
+)  # fmt: skip
 TOLERANCE = 1e-9
 """Figures are computed again on another day and perhaps with another numpy: the last digits may differ."""
 WHAT = {
@@ -51,7 +53,10 @@ WHAT = {
 
 @dataclass(frozen=True)
 class Licence:
-    """What a judge earned. `benchmark` names its blobs in the store; `findings` holds every figure."""
+    """What a judge earned. `benchmark` names its blobs in the store; `findings` holds every figure.
+
+    `rubric` is its whole content, so that the judge can be put together again.
+    """
 
     identity: Identity
     benchmark: Mapping[str, Any]
@@ -59,6 +64,7 @@ class Licence:
     unanswered: Mapping[str, tuple[str, ...]]
     by: str
     when: str
+    rubric: Mapping[str, Any] = field(default_factory=dict)
     version: str = __version__
 
     @property
@@ -69,7 +75,7 @@ class Licence:
         """The file's content, sealed."""
         body = {
             "kind": KIND, "treadle": self.version, "identity": asdict(self.identity),
-            "benchmark": dict(self.benchmark), "findings": dict(self.findings),
+            "rubric": dict(self.rubric), "benchmark": dict(self.benchmark), "findings": dict(self.findings),
             "unanswered": {phase: list(keys) for phase, keys in self.unanswered.items()},
             "signed": {"by": self.by, "when": self.when},
         }  # fmt: skip
@@ -88,11 +94,17 @@ def earn(
     store: Store,
     scorer: Scores | None = None,
     by: str = "",
+    rubric: Mapping[str, Any] | None = None,
     on_progress: Heard = nobody,
 ) -> tuple[Licence, Examination]:
     """Examine a judge and write its licence, whatever power it earned: "nothing" is a result too.
 
     What was answered before is not asked again, so a call that was interrupted goes on.
+
+    Args:
+        judge: Without canaries, which it would be asked beside the benchmark.
+        scorer: The same judge, if it scores single answers: for those that people scored.
+        rubric: The content of its rubric, as plain JSON.
 
     Raises:
         BudgetError, ModelError: the endpoint stopped; call again.
@@ -105,7 +117,9 @@ def earn(
         "given": list(benchmark.given), "pairs": pairs, "labels": labels, "sets": benchmark.counts,
     }  # fmt: skip
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    licence = Licence(judge.identity, about, findings(exam), exam.unanswered, by, when)
+    licence = Licence(
+        judge.identity, about, findings(exam), exam.unanswered, by, when, rubric or {}
+    )
     text = json.dumps(licence.as_json(), indent=1, ensure_ascii=False, allow_nan=False)
     Disk().publish(licence_path(store.root, judge.identity), text.encode())
     return licence, exam
@@ -167,7 +181,7 @@ def read(path: Path) -> Licence:
         unanswered = {phase: tuple(found["unanswered"][phase]) for phase in PHASES}
         licence = Licence(
             identity, found["benchmark"], found["findings"], unanswered, found["signed"]["by"],
-            found["signed"]["when"], found["treadle"],
+            found["signed"]["when"], found["rubric"], found["treadle"],
         )  # fmt: skip
         power = licence.power
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

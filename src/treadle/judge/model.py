@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from treadle.errors import LicenceError
+from treadle.judge import checking
 from treadle.judge.pairs import Identity
 from treadle.judge.powers import Power
 from treadle.models.endpoint import Endpoint
@@ -88,6 +89,8 @@ class JudgeModel:
     endpoint: Endpoint
     licences: Path
     is_unlicensed_allowed: bool = False
+    _checked: set[object] = field(default_factory=set, compare=False, repr=False)
+    """Licences that hold, as they were when they were checked: once is enough for many batches."""
 
     @property
     def fingerprint(self) -> str:
@@ -99,16 +102,20 @@ class JudgeModel:
         """Refuse a judge that has no licence for a power.
 
         Raises:
-            LicenceError: it has none here; the message says how it can earn one.
+            LicenceError: it has none here, one that does not hold, or one for less; the message says
+                how it can earn one.
         """
         if self.is_unlicensed_allowed:
             return
         path = self.licences / f"{identity.hash}.json"
-        why = f"its licence {path} cannot be checked here" if path.is_file() else "it has none here"
-        raise LicenceError(
-            f"{identity.model} at {identity.url} with the rubric {identity.rubric} needs a licence for "
-            f"`{power}`, and {why}. Let it earn one:\n"
-            f"  treadle judge license --url {identity.url} --model {identity.model} "
-            f"--rubric {identity.rubric}\n"
-            "or add --unlicensed to this command, and everything that comes of it will say so."
-        )
+        state = path.stat() if path.is_file() else None
+        seen = (identity.hash, power, state and (state.st_mtime_ns, state.st_size, state.st_ino))
+        if seen in self._checked:
+            return
+        try:
+            checking.require(self.endpoint, identity, power, self.licences.parent)
+        except LicenceError as error:
+            raise LicenceError(
+                f"{error}\nOr add --unlicensed to this command, and everything that comes of it will say so."
+            ) from error
+        self._checked.add(seen)

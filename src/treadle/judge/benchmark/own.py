@@ -7,12 +7,16 @@ no harmful self-preference here either: then the figure stays unmeasured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from treadle.judge.benchmark.fresh import Drawn
 from treadle.judge.pairs import Pair
+from treadle.models.endpoint.answers import Answer, Progress
+from treadle.models.endpoint.client import Endpoint
+from treadle.models.endpoint.wire import Chat
 
+LONGEST_REPLY_TOKENS = 96
 ONLY = "Give only the answer itself, without any other word."
 
 
@@ -40,3 +44,16 @@ def own_pairs(drawn: Sequence[Drawn], replies: Sequence[str | None]) -> list[Pai
             continue
         found.append(replace(pair, own=own))
     return found
+
+
+def written(
+    endpoint: Endpoint, drawn: Sequence[Drawn], *, on_progress: Callable[[Progress], None]
+) -> list[str | None]:
+    """Let the judge's own model answer, at temperature 1: without variety there are no mistakes to prefer."""
+    calls = [
+        Chat.of(text, max_tokens=LONGEST_REPLY_TOKENS, temperature=1.0) for text in questions(drawn)
+    ]
+    replies = endpoint.ask(calls, on_progress=on_progress)
+    return [
+        one.text.rpartition("</think>")[2] if isinstance(one, Answer) else None for one in replies
+    ]

@@ -97,6 +97,19 @@ def test_nothing_is_repaired_where_near_rows_are_no_more_alike_than_any() -> Non
     assert (forced.rating == true).mean() < (rated == true).mean() - 0.1
 
 
+@pytest.mark.parametrize(("alike", "rate"), [(1.0, 0.2), (0.9, 0.2), (0.9, 0.4), (0.6, 0.2)])
+def test_by_default_repair_helps_or_is_not_done(alike: float, rate: float) -> None:
+    grid, true, rated = world(3000, rate, alike=alike, seed=2)
+    found = curate(grid, rated, rng=np.random.default_rng(0))
+    gain = (found.rating == true).mean() - (rated == true).mean()
+    if alike > 0.8:
+        assert gain > 0.06
+    else:  # repaired nevertheless, as published, it would lose
+        assert gain == 0
+        forced = curate(grid, rated, least_agreement=-1, rng=np.random.default_rng(0))
+        assert (forced.rating == true).mean() < (rated == true).mean() - 0.06
+
+
 def test_repair_makes_more_of_the_best_rows_deserve_it() -> None:
     """The figure that a selection hangs on: how many of the rows rated best are."""
     grid, true, rated = world(3000, 0.4, seed=6)

@@ -70,11 +70,12 @@ def curated_score(
     `curated_score_long_tail` is 2 / (1 + exp(-mean cosine distance to the nearest rows)) - 1: high
     is rare. The selector `ds2` repairs a rating and ranks by both, from a column of your own too.
 
-    All rests on near rows deserving the same rating. A row that rightly differs from its neighbours
-    is drawn to them: where one row in five did, repair made more ratings right (0.74 against 0.63)
-    and the mean error larger. Where near rows agree hardly more than any rows do
-    (`least_agreement`), nothing is repaired; repaired nevertheless, 0.63 became 0.41. Quality is not
-    what sentence vectors were made to show, so look at the doubted rows before you trust it.
+    All rests on near rows deserving the same rating; one that rightly differs is drawn to its
+    neighbours. On made rows with two ratings in ten wrong, the share of right ones went from 0.80 to
+    0.99 where all near rows deserved the same, from 0.81 to 0.91 where one row in ten did not, and from
+    0.81 *down* to 0.68 where four in ten did not. A rater's slips and rows that differ cannot be told
+    apart, but where near rows agree little (`least_agreement`) nothing is repaired, which stops the
+    last case. Quality is not what sentence vectors were made to show, so look at doubted rows first.
 
     A row without rating or vector is unscored; so is one outside the pool (target rows).
 

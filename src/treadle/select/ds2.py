@@ -40,7 +40,7 @@ def ds2(
     A rating has few levels, so most of a budget is filled by a tie: the long-tail score (distance to
     the nearest rows) breaks it. Repair makes the top level purer where near rows deserve the same,
     and draws every row to its surroundings where they do not: a good answer among bad ones counts as
-    a slip of the rater. Where near rows agree hardly more than any rows, nothing is repaired, and
+    a slip of the rater. Where near rows agree little (`least_agreement`) nothing is repaired, and
     this is `top` with rare rows first: outliers, thus also other languages, code and noise. The
     measure `curated_score` shows the same repair row by row; there the figures are.
 

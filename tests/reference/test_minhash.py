@@ -20,6 +20,7 @@ from treadle.text.minhash import (
     overlap,
     plan,
     set_hashes,
+    shared,
     signatures,
 )
 from treadle.text.words import Ragged, mix, sorted_sets
@@ -234,3 +235,10 @@ def test_ten_thousand_equal_sets_in_thirty_buckets_make_one_pair_each() -> None:
     found = bucket_pairs(entries_of(rows), leaders=64)
     assert found.first.tolist() == [0] * 9_999
     assert found.second.tolist() == list(range(1, 10_000))
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 1_000])
+def test_entries_that_share_their_bucket_are_found(total: int) -> None:
+    buckets = np.random.default_rng(0).integers(0, 700, total).astype(np.uint64)
+    found = shared(buckets)
+    assert found.tolist() == [buckets.tolist().count(bucket) > 1 for bucket in buckets.tolist()]

@@ -7,10 +7,20 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from treadle.text.words import hash_words, ngrams, normalise, shingle_sets, words, words_hash
+from treadle.text.words import (
+    TEXTS_AT_ONCE,
+    hash_each,
+    hash_words,
+    ngrams,
+    normalise,
+    shingle_sets,
+    sorted_sets,
+    words,
+    words_hash,
+)
 
 
 @pytest.mark.parametrize(
@@ -154,3 +164,36 @@ def test_taking_texts_keeps_their_hashes_in_the_order_asked_for() -> None:
 def test_an_ngram_has_at_least_one_word() -> None:
     with pytest.raises(ValueError, match="n=0"):
         ngrams(hash_words(["a"]), 0)
+
+
+@given(st.lists(st.text(), max_size=20))
+@example(
+    [
+        "",
+        "\n",
+        " \x00 a\nB",
+        "\ud800 x",
+        "_A_b",
+        "\x1f\x1ca",
+        "\u00c9\u0301x \u00df\u4e2d\u6587\u200d ok",
+    ]
+)
+def test_words_hashed_in_one_buffer_are_those_hashed_one_by_one(said: list[str]) -> None:
+    found, expected = hash_words(said), hash_each(map(words, said))
+    assert found.values.tolist() == expected.values.tolist()
+    assert found.bounds.tolist() == expected.bounds.tolist()
+
+
+def test_words_of_more_texts_than_fit_one_buffer() -> None:
+    said = [f"Row {i}, row!" * (i % 3) for i in range(TEXTS_AT_ONCE + 10)]
+    assert hash_words(said).values.tolist() == hash_each(map(words, said)).values.tolist()
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0, 1, 7, 2**64 - 1])), max_size=60))
+def test_sorted_sets_are_those_of_python(pairs: list[tuple[int, int]]) -> None:
+    owners = np.array([owner for owner, _ in pairs], dtype=np.int64)
+    values = np.array([value for _, value in pairs], dtype=np.uint64)
+    found = sorted_sets(owners, values, 6)
+    for text in range(6):
+        inside = found.values[found.bounds[text] : found.bounds[text + 1]].tolist()
+        assert inside == sorted({value for owner, value in pairs if owner == text})

@@ -43,6 +43,7 @@ from treadle.text.minhash import (
     bucket_pairs,
     overlap,
     set_hashes,
+    shared,
     signatures,
 )
 from treadle.text.words import Hashes, Ragged, hash_words, joined, mix, shingle_sets
@@ -196,9 +197,10 @@ def sign(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Outpu
     second = np.roll(keys, -1, axis=1)[sets.counts > 0].ravel()
     entries = pl.DataFrame({"bucket": buckets, "second": second, "row": rows})
     part = buckets % np.uint64(options["parts"])
-    cut = [to_parquet(entries.filter(part == p)) for p in range(options["parts"])]
+    cut = [to_parquet(entries.filter(part == p), squeeze=False) for p in range(options["parts"])]
     n = frame.height
-    return Output([to_parquet(about), to_parquet(_packed(sets)), *cut], rows_in=n, kept=n)
+    packed = to_parquet(_packed(sets), squeeze=False)
+    return Output([to_parquet(about), packed, *cut], rows_in=n, kept=n)
 
 
 def _chars(frame: pl.DataFrame) -> pl.Series:
@@ -209,9 +211,12 @@ def _chars(frame: pl.DataFrame) -> pl.Series:
 
 def pair(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Output:
     """Lengths and band hashes of all shards, in turn -> candidate pairs, and counts as JSON."""
+    parts = [from_parquet(part) for part in blobs[1::2]]
+    ends = np.cumsum([part.height for part in parts])
+    is_met = np.split(shared(np.concatenate([part["bucket"] for part in parts])), ends[:-1])
     frames = []
-    for shard, (about, part) in enumerate(zip(blobs[::2], blobs[1::2], strict=True)):
-        entries = from_parquet(part)
+    for shard, (about, part, is_mine) in enumerate(zip(blobs[::2], parts, is_met, strict=True)):
+        entries = part.filter(pl.Series(is_mine))
         rows = from_parquet(about)[entries["row"]]
         key = (entries["row"] + (shard << SHARD_SHIFT)).alias("key")
         frames.append(rows.with_columns(key, entries["bucket"], entries["second"]))
@@ -272,9 +277,9 @@ def verify(blobs: Sequence[bytes], options: Mapping[str, Any], _: object) -> Out
     )
     sets = _unpacked(pl.concat(frames))
     left, right = (np.searchsorted(keys, pairs[name].to_numpy()) for name in PAIRS)
-    shared, union = overlap(sets, left, right)
-    reached = pairs.with_columns(shared=shared, union=union).filter(
-        shared / union >= options["threshold"]
+    common, union = overlap(sets, left, right)
+    reached = pairs.with_columns(shared=common, union=union).filter(
+        common / union >= options["threshold"]
     )
     kept = reached.height
     n = pairs.height

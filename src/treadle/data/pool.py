@@ -86,11 +86,15 @@ class Pool:
                 yield part
 
 
-def to_parquet(frame: pl.DataFrame) -> bytes:
-    """Encode a frame as Parquet. The same frame always gives the same bytes."""
+def to_parquet(frame: pl.DataFrame, *, squeeze: bool = True) -> bytes:
+    """Encode a frame as Parquet. The same frame always gives the same bytes.
+
+    Without `squeeze`, values are written as they are: hashes cannot be made smaller.
+    """
     buffer = io.BytesIO()
     table = frame.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    pq.write_table(table, buffer, compression="zstd", row_group_size=65_536)
+    how = {"compression": "zstd"} if squeeze else {"compression": "none", "use_dictionary": False}
+    pq.write_table(table, buffer, row_group_size=65_536, **how)
     return buffer.getvalue()
 
 

@@ -159,6 +159,15 @@ class Pairs:
     left_out: int
 
 
+def shared(buckets: Hashes) -> NDArray[np.bool_]:
+    """Return which entries share their bucket with another: the others are in no pair."""
+    order = np.argsort(buckets)
+    is_same = buckets[order[1:]] == buckets[order[:-1]]
+    found = np.zeros(len(buckets), dtype=np.bool_)
+    found[order[1:][is_same]] = found[order[:-1][is_same]] = True
+    return found
+
+
 def bucket_pairs(entries: Entries, leaders: int) -> Pairs:
     """Pair the items that share a bucket, in time that grows with the entries and not their square.
 

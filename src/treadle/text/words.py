@@ -21,8 +21,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
@@ -44,6 +46,12 @@ _UNSPACED = (
     (0x3400, 0x9FFF),  # Han
     (0x20000, 0x3FFFF),
 )
+
+TEXTS_AT_ONCE = 4096
+CELLS = 2**18
+"""Hashes sorted at a time."""
+
+_SPACE, _LINE = ord(" "), ord("\n")
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
@@ -114,8 +122,32 @@ def as_written_hash(text: str) -> int:
 
 
 def hash_words(texts: Iterable[str]) -> Ragged:
-    """Return the 64-bit hash of every word of every text, in order."""
-    return hash_each(map(words, texts))
+    """Return the 64-bit hash of every word of every text, in order: `hash_each(map(words, texts))`.
+
+    Without an object for each word: words lie end to end in one buffer, Arrow numbers the distinct
+    ones, and only these are hashed.
+    """
+    memo = _RawDigests()
+    rest = iter(texts)
+    values, counts = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+    while some := [_as_bytes(text) for text in islice(rest, TEXTS_AT_ONCE)]:
+        # Two signs that no word holds: a space between words, a line between texts.
+        signs = np.frombuffer(b" " + b" \n ".join(some) + b" ", np.uint8)
+        inside = signs > _SPACE
+        ends = np.flatnonzero(inside[:-1] > inside[1:]) + 1
+        starts = np.flatnonzero(inside[:-1] < inside[1:]) + 1
+        lines = np.flatnonzero(signs == _LINE)
+        counts.append(np.diff(np.searchsorted(starts, lines), prepend=0, append=len(starts)))
+        values.append(memo.of(signs[inside], ends - starts))
+    return Ragged(np.concatenate(values), _bounds(np.concatenate(counts)))
+
+
+def _as_bytes(text: str) -> bytes:
+    """Return the words of a text with spaces around them, as UTF-8."""
+    if text.isascii():
+        return text.encode("ascii").translate(_ascii_table())
+    # A lone surrogate is legal in a Python string and in JSON; it must not stop an audit.
+    return normalise(text).encode("utf-8", "surrogatepass")
 
 
 def hash_each(texts: Iterable[Sequence[str]]) -> Ragged:
@@ -164,12 +196,33 @@ def shingle_sets(hashed: Ragged, n: int) -> Ragged:
 
 def sorted_sets(owners: NDArray[np.int64], values: Hashes, texts: int) -> Ragged:
     """Group hashes by owner, sort them inside each group and drop repeats."""
-    order = np.lexsort((values, owners))
-    owners, values = owners[order], values[order]
+    order = np.argsort(owners, kind="stable")
+    owners = owners[order]
+    values = _sorted_inside(values[order], _bounds(np.bincount(owners, minlength=texts)))
     is_new = np.ones(len(values), dtype=bool)
     is_new[1:] = (values[1:] != values[:-1]) | (owners[1:] != owners[:-1])
     counts = np.bincount(owners[is_new], minlength=texts).astype(np.int64)
     return Ragged(values[is_new], _bounds(counts))
+
+
+def _sorted_inside(values: Hashes, bounds: Bounds) -> Hashes:
+    """Sort each text's values. Texts of like size share a matrix, sorted line by line."""
+    result = np.empty_like(values)
+    sizes = np.diff(bounds)
+    widths = np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
+    for width in np.unique(widths).tolist():
+        alike = np.flatnonzero(widths == width)
+        step = max(1, CELLS >> width)
+        columns = np.arange(1 << width)
+        for first in range(0, len(alike), step):
+            some = alike[first : first + step]
+            is_filled = columns < sizes[some, None]
+            places = (bounds[some, None] + columns)[is_filled]
+            grid = np.full(is_filled.shape, np.iinfo(np.uint64).max, dtype=np.uint64)
+            grid[is_filled] = values[places]
+            grid.sort(axis=1)
+            result[places] = grid[is_filled]
+    return result
 
 
 def mix(values: Hashes) -> Hashes:
@@ -190,7 +243,10 @@ def _bounds(counts: NDArray[np.int64]) -> Bounds:
 
 def _digest(text: str) -> int:
     # A lone surrogate is legal in a Python string and in JSON; it must not stop an audit.
-    raw = text.encode("utf-8", "surrogatepass")
+    return _raw_digest(text.encode("utf-8", "surrogatepass"))
+
+
+def _raw_digest(raw: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
 
 
@@ -200,6 +256,33 @@ class _Digests(dict[str, int]):
     def __missing__(self, word: str) -> int:
         self[word] = value = _digest(word)
         return value
+
+
+class _RawDigests(dict[bytes, int]):
+    """Word in UTF-8 -> hash; each distinct word is hashed once a call."""
+
+    def __missing__(self, word: bytes) -> int:
+        self[word] = value = _raw_digest(word)
+        return value
+
+    def of(self, letters: NDArray[np.uint8], lengths: NDArray[np.int64]) -> Hashes:
+        """Return the hashes of words of these lengths that lie end to end."""
+        offsets = pa.py_buffer(_bounds(lengths))
+        array = pa.LargeBinaryArray.from_buffers(
+            pa.large_binary(), len(lengths), [None, offsets, pa.py_buffer(letters)]
+        )
+        numbered = array.dictionary_encode()
+        distinct = numbered.dictionary.to_pylist()
+        found = np.fromiter(map(self.__getitem__, distinct), np.uint64, len(distinct))
+        # Not `to_numpy`, which loads pandas where there is one.
+        which = np.frombuffer(numbered.indices.buffers()[1], np.int32, count=len(lengths))
+        return found[which]
+
+
+@cache
+def _ascii_table() -> bytes:
+    """What `normalise` puts in the place of each ASCII sign; bytes of other signs never meet it."""
+    return bytes(ord(_replacement(ord(chr(code).lower()))) for code in range(128)) + bytes(128)
 
 
 class _Table(dict[int, str]):

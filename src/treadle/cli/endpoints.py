@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import signal
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -43,13 +43,14 @@ def serve_model(
     from treadle.models.serving.gguf_file import find
     from treadle.models.serving.server import Settings, start
 
-    found = find(name, adapter)
+    found, ended = find(name, adapter), threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
     server = start(Settings(found.file, found.model, port, parallel, context, threads))
     url = f"{server.listening_address}/v1"
     show.say(
         f"Serving {found.model} at {url} until Ctrl-C. In a recipe:\n"
         f"  judge: {{url: {url}, model: {found.model}, concurrency: {parallel}}}"
     )
-    with contextlib.suppress(KeyboardInterrupt):
-        threading.Event().wait()
+    ended.wait()
     show.say("Stopped.")

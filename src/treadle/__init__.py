@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _DOOR = {
     "treadle.wheel": ("check", "compare", "run"),
-    "treadle.history": ("Run", "runs", "trace", "try_prompt"),
+    "treadle.history": ("Run", "call_costs", "runs", "trace", "try_prompt"),
     "treadle.stages": (
         "audit_rows", "evaluate_rows", "lint_rows", "load", "measure_rows", "select_rows",
         "train_rows",

@@ -9,9 +9,11 @@ Nothing here changes a run folder.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ from treadle import models
 from treadle.data.pool import Pool, load_pool
 from treadle.data.row import Message, from_frame
 from treadle.errors import RecipeError, StoreError
+from treadle.flywheel.progress import read_kept
 from treadle.flywheel.run_folder import RunFolder
+from treadle.machinery.calls import CallBook
 from treadle.machinery.ledger import read_costs
+from treadle.workshop import CALLS, STORE, asking_file, payer_of
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,36 @@ def _recipe(folder: RunFolder) -> dict[str, Any]:
         raise StoreError(
             f"{folder.path / 'identity.json'}: names no recipe ({error!r})."
         ) from error
+
+
+def call_costs(place: str | Path = "runs") -> dict[str, Any]:
+    """What endpoints were asked and what they cost, by payer, provider and model.
+
+    Args:
+        place: a run folder, or a folder of runs, or its store.
+
+    Returns:
+        `lines`, one dictionary a line, and `going_on`: the figures of asks that are going on, by payer,
+        with `forecast_usd`.
+
+    Raises:
+        RecipeError: no endpoint was ever asked from there.
+    """
+    path = Path(os.path.abspath(place))
+    payer = payer_of(path) if (path / "identity.json").is_file() else None
+    stores = (path, path / STORE, path.parent / STORE)
+    store = next((one for one in stores if (one / CALLS).is_file()), None)
+    if store is None:
+        raise RecipeError(
+            f"{place}: no endpoint was asked from there: {path / STORE / CALLS} is missing."
+        )
+    with contextlib.closing(CallBook(store / CALLS)) as book:
+        lines = [line for line in book.costs() if payer in (None, line["payer"])]
+    going_on = {}
+    for name in dict.fromkeys([*(line["payer"] for line in lines), *([payer] if payer else [])]):
+        if (progress := read_kept(asking_file(store, name))) is not None:
+            going_on[name] = {**asdict(progress), "forecast_usd": progress.forecast_usd}
+    return {"lines": lines, "going_on": going_on}
 
 
 def try_prompt(folder: str | Path, prompt: str, *, max_new_tokens: int = 200) -> dict[str, str]:

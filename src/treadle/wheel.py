@@ -29,7 +29,7 @@ from treadle.history import Run
 from treadle.machinery.disk import Disk
 from treadle.machinery.lock import only_writer
 from treadle.report import write_report
-from treadle.workshop import STORE, Asking, open_workshop
+from treadle.workshop import STORE, Asking, open_workshop, payer_of
 
 
 def run(
@@ -116,8 +116,7 @@ def _round(recipe: Recipe, path: Path, observer: Observer, disk: Disk | None) ->
     folder = RunFolder(path, disk or Disk())
     artefacts = Artefacts(folder)
     asking = Asking(
-        f"run {os.path.basename(os.path.abspath(path))}", recipe.endpoints,
-        recipe.budget.call_limits, artefacts.without_licence,
+        payer_of(path), recipe.endpoints, recipe.budget.call_limits, artefacts.without_licence
     )  # fmt: skip
     with open_workshop(
         store=Path(os.path.abspath(path)).parent / STORE,  # `.` has no parent

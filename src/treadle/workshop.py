@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from treadle import models
 from treadle.context import Context
-from treadle.flywheel.progress import Observer
+from treadle.flywheel.progress import Kept, Observer
 from treadle.judge import model as judging
 from treadle.machinery import calls
 from treadle.machinery.disk import Disk
@@ -20,10 +22,21 @@ from treadle.machinery.engine import LocalEngine, Stage
 from treadle.machinery.ledger import Ledger, Limits
 from treadle.machinery.store import Store
 from treadle.models.endpoint import Address, Endpoint
+from treadle.models.endpoint.answers import Progress
 
 STORE = ".store"
 CALLS = "calls.sqlite"
 """The call book, in the store's folder."""
+
+
+def payer_of(run: Path) -> str:
+    """Who pays for what a run asks, in the call book."""
+    return f"run {os.path.basename(os.path.abspath(run))}"
+
+
+def asking_file(store: Path, payer: str) -> Path:
+    """Where the figures of a payer's ask are while it goes on."""
+    return store / "asking" / f"{quote(payer, safe=' ')}.json"
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,13 @@ def open_workshop(
         engine = LocalEngine(Store(store, disk), book, on_task)
         desk = _Desk(store, asking, stack, disk) if asking is not None else None
         found = _Models(student, embedder, desk)
-        context = Context(seed=seed, models=found, engine=engine, tick=tick, asking=observer.asking)
+
+        def tell(progress: Progress) -> None:
+            observer.asking(progress)
+            if desk is not None:
+                desk.kept.keep(progress)
+
+        context = Context(seed=seed, models=found, engine=engine, tick=tick, asking=tell)
         yield Workshop(engine, book, context)
 
 
@@ -97,6 +116,8 @@ class _Desk:
     ) -> None:
         self.store, self.asking, self._stack, self._disk = store, asking, stack, disk
         self._session: calls.Session | None = None
+        self.kept = Kept(asking_file(store, asking.payer), disk or Disk())
+        stack.callback(self.kept.forget)
 
     def endpoint(self, role: str) -> Endpoint:
         if self._session is None:

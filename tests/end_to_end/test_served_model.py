@@ -25,7 +25,7 @@ from treadle.models.endpoint import Address, Answer, Chat, Completion, Endpoint,
 pytest.importorskip("xllamacpp")
 pytest.importorskip("torch")
 
-from treadle.models import load
+from treadle.models import embedded, load
 from treadle.models.embedded_file import gguf_path
 from treadle.models.serving import Served
 from treadle.models.serving.gguf_file import find
@@ -248,7 +248,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tuned = peft.get_peft_model(student.model, config)
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
-            parameter.data *= 0.35
+            parameter.data *= 0.7
     tuned.save_pretrained(folder)
     return folder
 
@@ -258,6 +258,8 @@ def test_a_trained_student_says_what_transformers_says(
     adapter: Path, book: CallBook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns = [[Message("user", text)] for text in PROMPTS]
+    (tmp_path / embedded.FOLDER).symlink_to(embedded.folder())
+    monkeypatch.setenv("TREADLE_CACHE", str(tmp_path))  # so that the student is really written
     before: Any = load("embedded", precision="fp32")
     after = before.tuned(adapter)
     expected = [reply.text for reply in after.generate(turns, max_new_tokens=8)]
@@ -270,11 +272,12 @@ def test_a_trained_student_says_what_transformers_says(
     texts = [a.text for a in said if isinstance(a, Answer)]
     same = sum(_first(a) == _first(b) for a, b in zip(texts, expected, strict=True))
     whole = sum(a.strip() == b.strip() for a, b in zip(texts, expected, strict=True))
-    closer = sum(_first(a) == _first(b) for a, b in zip(texts, untrained, strict=True))
+    closer = sum(a.strip() == b.strip() for a, b in zip(texts, untrained, strict=True))
     print(
         f"first words equal: {same} of {len(PROMPTS)}; whole replies: {whole}; untrained: {closer}"
     )
     assert same >= 8, list(zip(texts, expected, strict=True))
+    assert whole >= 5 > closer, list(zip(texts, expected, untrained, strict=True))
     # Where they part, the two candidates were near each other.
     for a, text, answer in zip(texts, expected, said, strict=True):
         if _first(a) != _first(text):

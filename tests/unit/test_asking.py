@@ -192,6 +192,7 @@ def test_the_book_lies_in_the_store_and_knows_who_paid(tmp_path: Path) -> None:
     with FaultServer(tmp_path) as server:
         write_asking_turn(tmp_path, server.url)
         run(tmp_path, "--unlicensed")
+    assert not list((tmp_path / "runs" / ".store" / "asking").glob("*")), "nobody asks any more"
     book = sqlite3.connect(tmp_path / "runs" / ".store" / "calls.sqlite")
     rows = book.execute(
         "SELECT name, COUNT(*) FROM try JOIN payer ON payer.id = try.payer"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -13,6 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as _Bars
 
+from treadle.machinery.disk import Disk
 from treadle.models.endpoint.answers import Progress
 
 
@@ -72,6 +77,35 @@ def told(progress: Progress) -> str:
     if progress.usd:
         parts.append(f"${progress.usd:,.4f} of about ${progress.forecast_usd:,.4f}")
     return ", ".join(parts)
+
+
+KEEP_EVERY_S = 2.0
+
+
+@dataclass
+class Kept:
+    """Keeps the figures of an ask in a file, so that `treadle cost` can tell what a run will cost."""
+
+    path: Path
+    disk: Disk = field(default_factory=Disk)
+    _last: float = -KEEP_EVERY_S
+
+    def keep(self, progress: Progress) -> None:
+        """Write them down, but not too often."""
+        if time.monotonic() - self._last >= KEEP_EVERY_S:
+            self._last = time.monotonic()
+            self.disk.publish(self.path, json.dumps(asdict(progress)).encode())
+
+    def forget(self) -> None:
+        """Nothing is going on any more."""
+        self.path.unlink(missing_ok=True)
+
+
+def read_kept(path: Path) -> Progress | None:
+    """Return the figures of an ask that is going on; None if none is, or nobody can tell."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return Progress(**json.loads(path.read_bytes()))
+    return None
 
 
 class Bars:

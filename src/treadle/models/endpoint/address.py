@@ -17,6 +17,8 @@ from treadle.errors import RecipeError
 from treadle.machinery.calls import Price
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SECRET_HEADER = re.compile("auth|key|token|secret|password|cookie", re.IGNORECASE)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 Wire = Literal["openai", "anthropic"]
 
 
@@ -92,9 +94,14 @@ class Address:
             )
         if not self.model:
             raise RecipeError(f"model: name the model that {self.url} shall use.")
-        if any(name.lower() in ("authorization", "x-api-key") for name in self.headers):
+        if any(SECRET_HEADER.search(name) for name in self.headers):
             raise RecipeError(
                 "headers: a key belongs in an environment variable, named by key_env."
+            )
+        if self.key_env is not None and not VARIABLE.fullmatch(self.key_env):
+            raise RecipeError(  # it may be the key itself, so it is not shown
+                "key_env: must be the name of an environment variable, such as OPENAI_API_KEY. Never "
+                "write a key into a recipe."
             )
         if self.certificate_authority and not Path(self.certificate_authority).is_file():
             raise RecipeError(f"certificate_authority: {self.certificate_authority}: no such file.")

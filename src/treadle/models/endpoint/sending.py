@@ -7,6 +7,7 @@ and nowhere else: what a server says or echoes is kept without it.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import email.utils
 import json
@@ -14,6 +15,7 @@ import ssl
 import time
 import zlib
 from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
 
 import httpx2
 
@@ -45,6 +47,7 @@ class Sender:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._secret = address.secret
+        self._echoes = echoes(self._secret) if self._secret else ()
         headers = {"Accept-Encoding": "identity", **address.headers}
         if self._secret and address.wire == "openai":
             headers["Authorization"] = f"Bearer {self._secret}"
@@ -90,9 +93,7 @@ class Sender:
             return Sent(status, None, f"it redirects to {where[:200]}, and redirects are off")
         if status != 200:
             return Sent(status, None, self._complaint(status, body), retry_after_s)
-        if self._secret:
-            body = body.replace(self._secret.encode(), b"[key]")
-        return Sent(status, body, fault)
+        return Sent(status, self._without_key(body), fault)
 
     def _retry_after(self, text: str | None) -> float | None:
         """Return the seconds that a `Retry-After` asks for, no more than is sensible."""
@@ -111,14 +112,33 @@ class Sender:
 
     def _complaint(self, status: int, body: bytes) -> str:
         """Return what the server says, on one line and without the key."""
-        text = body[:2_000].decode("utf-8", "replace")
+        text = self._without_key(body)[:2_000].decode("utf-8", "replace")
         with contextlib.suppress(ValueError, RecursionError, AttributeError):
             error = json.loads(text).get("error")
             text = error.get("message", text) if isinstance(error, dict) else error or text
-        return self._hidden(f"HTTP {status}: {' '.join(str(text).split())[:300]}")
+        # Hidden before it is cut, or half a key would stay.
+        return f"HTTP {status}: {self._hidden(' '.join(str(text).split()))[:300]}"
 
     def _hidden(self, text: str) -> str:
-        return text.replace(self._secret, "[key]") if self._secret else text
+        for echo in self._echoes:
+            text = text.replace(echo, "[key]")
+        return text
+
+    def _without_key(self, body: bytes) -> bytes:
+        for echo in self._echoes:
+            body = body.replace(echo.encode(), b"[key]")
+        return body
+
+
+def echoes(secret: str) -> tuple[str, ...]:
+    """Return the forms in which a server may say a key: as it is, in a URL, in JSON, in base64."""
+    in_json = json.dumps(secret)[1:-1]
+    forms = [
+        secret, quote(secret, safe=""), quote(secret), quote_plus(secret), in_json,
+        in_json.replace("/", "\\/"), base64.b64encode(secret.encode()).decode(),
+        base64.urlsafe_b64encode(secret.encode()).decode(),
+    ]  # fmt: skip
+    return tuple(sorted(dict.fromkeys(forms), key=len, reverse=True))
 
 
 async def _read(response: httpx2.Response) -> tuple[bytes, str | None]:

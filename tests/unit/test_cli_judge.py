@@ -57,7 +57,7 @@ def test_a_bad_file_of_pairs_is_one_paragraph_and_nothing_is_asked(
     ("words", "said", "code"),
     [
         (["--fresh", "5"], "at least 40", 2),
-        (["--rubric", "helpfull"], "Did you mean 'helpful'", 2),
+        (["--rubric", "helpfulx"], "Did you mean 'helpful'", 2),
         (["--rubric", "tags"], "names tags", 1),
         (["--rubric", "deita_complexity"], "is about requests", 1),
         (["--wire", "morse"], "openai or anthropic", 2),

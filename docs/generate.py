@@ -33,6 +33,11 @@ def commands() -> str:
     """Return the help of every command."""
     runner = CliRunner()
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
+    for group in app.registered_groups:
+        inner = group.typer_instance
+        if inner is not None:
+            names.append(str(inner.info.name))
+            names += [f"{inner.info.name} {c.name}" for c in inner.registered_commands]
     parts = ["# Commands\n\nGenerated from `treadle --help` by `make docs`.\n"]
     for name in ["", *names]:
         result = runner.invoke(app, [*name.split(), "--help"])

@@ -279,9 +279,13 @@ def test_every_command_shows_an_example() -> None:
         "import os; os.environ.update(COLUMNS='200', TERM='dumb')\n"
         "from typer.testing import CliRunner\n"
         "from treadle.cli import app\n"
-        "names = [c.name or c.callback.__name__ for c in app.registered_commands]\n"
-        "told = {n: CliRunner().invoke(app, [n, '--help']).output for n in names}\n"
+        "named = lambda app: [c.name or c.callback.__name__ for c in app.registered_commands]\n"
+        "names = named(app)\n"
+        "for group in app.registered_groups:\n"
+        "    inner = group.typer_instance\n"
+        "    names += [f'{inner.info.name} {n}' for n in named(inner)]\n"
+        "told = {n: CliRunner().invoke(app, [*n.split(), '--help']).output for n in names}\n"
         "print(len(names), [n for n, t in told.items() if f'Example  treadle {n}' not in t])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split(maxsplit=1) == ["17", "[]\n"]
+    assert done.stdout.split(maxsplit=1) == ["23", "[]\n"]

@@ -107,7 +107,7 @@ MISTAKES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "word": ([{**TEXTS, "label": "A"}], "label 'A'"),
     "bool": ([{**TEXTS, "label": True}], "label True"),
     "column": ([{"request": "?", "answer_1": "4", "label": 1}], "labels.jsonl:1: no answer_2. A pair needs"),
-    "misspelt": ([{**TEXTS, "lable": 1}], "unknown column 'lable'. Did you mean 'label'"),
+    "misspelt": ([{**TEXTS, "labelx": 1}], "unknown column 'labelx'. Did you mean 'label'"),
     "text": ([{**TEXTS, "answer_2": 5, "label": 1}], "answer_2 is int, not a text"),
     "name": ([{**TEXTS, "label": 1}, {"pair": "x", "label": 1}], "labels.jsonl:2: labels the pair 'x'"),
     "twice": ([{"pair": "q", **TEXTS, "label": 1}, {"pair": "q", **TEXTS, "request": "x", "label": 1}], "labels.jsonl:2: 'q' has other texts"),

@@ -249,7 +249,7 @@ def compare(
         (x["estimate"], x["value"], x["low"], x["high"], x["pairs"]) for x in found["estimates"]
     ]
     show.table(("wins of system 1", "share", "95% from", "to", "pairs"), rows)
-    for sentence in found["notes"]:
+    for sentence in [*found["notes"], *(x["sentence"] for x in found.get("unlicensed", ()))]:
         show.say(sentence)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from treadle import __version__
-from treadle.errors import BudgetError, LicenceError, StoreError
+from treadle.errors import BudgetError, DataError, LicenceError, StoreError
 from treadle.judge.benchmark.whole import (
     GIVEN,
     Benchmark,
@@ -209,7 +209,7 @@ def _benchmark(path: Path, licence: Licence, store: Store) -> Benchmark:
         blobs = [store.get(str(about[name])) for name in ("pairs", "labels")]
         seed, size, given = int(about["seed"]), int(about["size"]), tuple(about["given"])
         benchmark = from_blobs(seed, size, given, blobs[0], blobs[1])
-    except (StoreError, KeyError, ValueError, TypeError) as error:
+    except (DataError, StoreError, KeyError, ValueError, TypeError) as error:
         raise LicenceError(
             f"{path}: the pairs that this licence rests on are not in the store ({error}). {AGAIN}"
         ) from error

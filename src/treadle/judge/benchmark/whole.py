@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from treadle.data.pool import from_parquet, to_parquet
-from treadle.errors import RecipeError
+from treadle.errors import DataError, RecipeError
 from treadle.judge.benchmark import changes, fresh, shells
 from treadle.judge.labels import Label, People
 from treadle.judge.pairs import Item, Pair
@@ -156,15 +156,28 @@ def to_blobs(benchmark: Benchmark) -> tuple[bytes, bytes]:
 def from_blobs(
     seed: int, size: int, given: tuple[str, ...], pairs: bytes, labels: bytes
 ) -> Benchmark:
-    """Decode what `to_blobs` wrote."""
+    """Decode what `to_blobs` wrote.
+
+    Raises:
+        DataError: these are other blobs.
+    """
+    try:
+        asked, told = (
+            from_parquet(blob).select(pl.col(name).cast(kind) for name, kind in schema.items())
+            for blob, schema in ((pairs, PAIR_SCHEMA), (labels, LABEL_SCHEMA))
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"no pairs or labels of a benchmark: {str(error).splitlines()[0]}"
+        ) from error
     sets: dict[str, list[Pair]] = {}
     items: list[Item] = []
-    for name, *rest in from_parquet(pairs).select(list(PAIR_SCHEMA)).iter_rows():
+    for name, *rest in asked.iter_rows():
         if name == "scored":
             items.append(Item(*rest[:3]))
         else:
             sets.setdefault(name, []).append(Pair(*rest))
     labelled = tuple(sets.pop("labelled", ()))
-    said = tuple(Label(*row) for row in from_parquet(labels).select(list(LABEL_SCHEMA)).iter_rows())
+    said = tuple(Label(*row) for row in told.iter_rows())
     known = {name: tuple(found) for name, found in sets.items()}
     return Benchmark(seed, size, known, given, People(labelled, tuple(items), said))

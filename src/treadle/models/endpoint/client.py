@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 PAID_TRIES = 2
 """A reply that was paid for and cannot be used is asked for once more."""
+HOPELESS_AFTER = 10
+HOPELESS = ("refused", "malformed", "no_answer")
 POLL_S = 0.1
 
 
@@ -176,6 +178,8 @@ class Endpoint:
                 found[place] = answer
                 progress.done += 1
                 progress.failed += isinstance(answer, Failure)
+                if isinstance(answer, Failure) and progress.failed == progress.done:
+                    self._refuse_hopeless(answer, progress, errors)
                 progress.from_book += isinstance(answer, Answer) and answer.is_from_book
                 progress.seconds = time.monotonic() - began
 
@@ -190,6 +194,17 @@ class Endpoint:
         if errors:
             raise errors[0]
         return [answer for answer in found if answer is not None]
+
+    def _refuse_hopeless(self, last: Failure, progress: Progress, errors: list[Exception]) -> None:
+        """Stop when nothing that came could be used: the address is wrong, not each of many requests."""
+        if last.reason in HOPELESS and progress.failed >= HOPELESS_AFTER:
+            errors.append(
+                ModelError(
+                    f"none of the first {progress.failed} replies of {self.address.model} at "
+                    f"{self.address.base} could be used; the last: {last.reason}: {last.detail}. Is that "
+                    f"the address of an API of the kind {self.address.wire!r}, up to its version?"
+                )
+            )
 
     def _from_book(self, call: Call, bodies: Sequence[bytes]) -> Answer | None:
         """Return the answer that the first reply in the book holds, the usual case of a second run."""

@@ -14,7 +14,7 @@ callers are grouped: while one is written, the next ones queue and become durabl
 is on the disk itself before it is read; a reservation is on its way there (it survives a kill, and a
 power loss from the next reply on), which saves half of the waiting.
 
-Not here: what a reply means (`models.endpoint`); costs of work on this machine (`ledger`).
+Not here: batches of a provider (`call_batches`); what a reply means (`models.endpoint`); costs of work on this machine (`ledger`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +46,17 @@ MIGRATIONS = (
     CREATE INDEX try_payer ON try (payer);
     """,
     "CREATE TABLE secret (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL, seal TEXT);",
+    """
+    CREATE TABLE batch (
+        id INTEGER PRIMARY KEY, payer INTEGER NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,
+        path TEXT NOT NULL, tries TEXT NOT NULL, remote TEXT, ended INTEGER NOT NULL, seal TEXT);
+    """,
 )
 COLUMNS = {
     "payer": "id, name",
     "try": "id, payer, key, provider, model, request, sent_at, worst_tokens, worst_nano_usd, "
     "tokens, nano_usd, seconds, status, fault, reply",
+    "batch": "id, payer, provider, model, path, tries, remote, ended",
     "secret": "id, value",
 }
 MOST_IN_ONE_COMMIT = 512
@@ -126,7 +132,7 @@ class CallBook:
             StoreError: it is damaged, was written by a newer treadle, or cannot be written.
         """
         self.path = path
-        self._tables = SealedTables(path, MIGRATIONS, COLUMNS, disk or Disk())
+        self.tables = SealedTables(path, MIGRATIONS, COLUMNS, disk or Disk())
         self._work: queue.SimpleQueue[_Work | None]
         self._work = queue.SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="call-book", daemon=True)
@@ -141,7 +147,7 @@ class CallBook:
         query = (
             "SELECT reply FROM try WHERE key = ? AND status = 200 AND reply IS NOT NULL ORDER BY id"
         )
-        return [bytes(reply) for (reply,) in self._tables.all(query, (key,))]
+        return [bytes(reply) for (reply,) in self.tables.all(query, (key,))]
 
     def known(self, keys: list[str]) -> dict[str, list[bytes]]:
         """Return `replies` of every key that has any, in few reads."""
@@ -151,7 +157,7 @@ class CallBook:
             marks = ", ".join("?" * len(part))
             query = f"""SELECT key, reply FROM try WHERE key IN ({marks}) AND status = 200
                         AND reply IS NOT NULL ORDER BY id"""
-            for key, reply in self._tables.all(query, tuple(part)):
+            for key, reply in self.tables.all(query, tuple(part)):
                 found.setdefault(key, []).append(bytes(reply))
         return found
 
@@ -160,7 +166,7 @@ class CallBook:
         query = """SELECT COUNT(*), COALESCE(SUM(COALESCE(tokens, worst_tokens)), 0),
                           COALESCE(SUM(COALESCE(nano_usd, worst_nano_usd)), 0)
                    FROM try JOIN payer ON payer.id = try.payer WHERE payer.name = ?"""
-        return Spent(*self._tables.all(query, (payer,))[0])
+        return Spent(*self.tables.all(query, (payer,))[0])
 
     def costs(self) -> list[dict[str, Any]]:
         """Return tries, answers, tokens, dollars and seconds by payer, provider and model."""
@@ -180,7 +186,7 @@ class CallBook:
             "usd",
             "seconds",
         )
-        return [dict(zip(names, row, strict=True)) for row in self._tables.all(query)]
+        return [dict(zip(names, row, strict=True)) for row in self.tables.all(query)]
 
     def nonce_key(self) -> bytes:
         """Return 32 random bytes, made once for this book and never sent anywhere.
@@ -188,11 +194,11 @@ class CallBook:
         What is derived from them cannot be guessed by whoever writes the rows, and is the same in a
         resumed run, which therefore asks the same questions and pays for none twice.
         """
-        with self._tables.transaction():
-            found = self._tables.all("SELECT value FROM secret")
+        with self.tables.transaction():
+            found = self.tables.all("SELECT value FROM secret")
             if not found:
-                self._tables.insert("secret", value=secrets.token_bytes(32))
-                found = self._tables.all("SELECT value FROM secret")
+                self.tables.insert("secret", value=secrets.token_bytes(32))
+                found = self.tables.all("SELECT value FROM secret")
         return bytes(found[0][0])
 
     def commit(self, do: Callable[[], Any], *, is_reply: bool = False) -> Future[Any]:
@@ -220,7 +226,7 @@ class CallBook:
             results: list[Any] = []
             try:
                 has_reply = any(work.is_reply for work in batch)
-                with self._tables.transaction(survives_power_loss=has_reply):
+                with self.tables.transaction(survives_power_loss=has_reply):
                     for work in batch:
                         try:
                             results.append(work.do())
@@ -240,12 +246,12 @@ class CallBook:
         """Finish what waits and close the file."""
         self._work.put(None)
         self._writer.join()
-        self._tables.close()
+        self.tables.close()
 
     def _payer(self, name: str) -> int:
-        with self._tables.transaction():
-            found = self._tables.all("SELECT id FROM payer WHERE name = ?", (name,))
-            return int(found[0][0]) if found else self._tables.insert("payer", name=name)
+        with self.tables.transaction():
+            found = self.tables.all("SELECT id FROM payer WHERE name = ?", (name,))
+            return int(found[0][0]) if found else self.tables.insert("payer", name=name)
 
 
 class Session:
@@ -253,8 +259,8 @@ class Session:
 
     def __init__(self, book: CallBook, payer: str, limits: Limits) -> None:
         self.book, self.payer, self.limits = book, payer, limits
-        self._tables = book._tables
-        self._row = book._payer(payer)
+        self._tables = book.tables
+        self.row = book._payer(payer)
         spent = book.spent(payer)
         # Kept by the writer's thread alone, changed only with what it commits.
         self._requests, self._tokens, self._nano = spent.requests, spent.tokens, spent.nano_usd
@@ -267,18 +273,30 @@ class Session:
         """Write down a try and its worst case; the future holds its number, or a BudgetError."""
 
         def work() -> int:
-            self._refuse_over_limit(worst)
-            number = self._tables.insert(
-                "try", payer=self._row, key=request.key, provider=request.provider,
-                model=request.model, request=request.body, sent_at=_now(),
-                worst_tokens=worst.tokens, worst_nano_usd=worst.nano_usd,
-            )  # fmt: skip
-            self._requests += 1
-            self._tokens += worst.tokens
-            self._nano += worst.nano_usd
-            return number
+            return self.reserve_now([request], [worst])[0]
 
         return self.book.commit(work)
+
+    def reserve_now(self, requests: Sequence[Request], worsts: Sequence[Price]) -> list[int]:
+        """Write down tries, all or none, and return their numbers. Only in what is committed.
+
+        Raises:
+            BudgetError: a limit does not allow all of them; nothing was written.
+        """
+        tokens, nano = sum(w.tokens for w in worsts), sum(w.nano_usd for w in worsts)
+        self._refuse_over_limit(Price(tokens, nano), len(requests))
+        numbers = [
+            self._tables.insert(
+                "try", payer=self.row, key=request.key, provider=request.provider,
+                model=request.model, request=request.body, sent_at=_now(),
+                worst_tokens=worst.tokens, worst_nano_usd=worst.nano_usd,
+            )
+            for request, worst in zip(requests, worsts, strict=True)
+        ]  # fmt: skip
+        self._requests += len(requests)
+        self._tokens += tokens
+        self._nano += nano
+        return numbers
 
     def settle(self, number: int, worst: Price, outcome: Outcome) -> Future[None]:
         """Write down what a try really cost, and its reply; durable when the future is done.
@@ -302,18 +320,19 @@ class Session:
 
         return self.book.commit(work, is_reply=True)
 
-    def _refuse_over_limit(self, worst: Price) -> None:
+    def _refuse_over_limit(self, worst: Price, requests: int) -> None:
         usd = None if self.limits.usd is None else round(self.limits.usd * 1e9)
         checks: Mapping[str, tuple[int | None, int, int, str]] = {
             "usd": (usd, self._nano, worst.nano_usd, "dollars"),
             "tokens": (self.limits.tokens, self._tokens, worst.tokens, "tokens"),
-            "requests": (self.limits.requests, self._requests, 1, "requests"),
+            "requests": (self.limits.requests, self._requests, requests, "requests"),
         }
         for name, (limit, used, needed, unit) in checks.items():
             if limit is not None and used + needed > limit:
                 shown = [n / 1e9 if name == "usd" else n for n in (limit, used, needed)]
+                what = "the next request" if requests == 1 else f"a batch of {requests:,} requests"
                 raise BudgetError(
-                    f"the budget of {shown[0]:,.9g} {unit} does not allow the next request "
+                    f"the budget of {shown[0]:,.9g} {unit} does not allow {what} "
                     f"({shown[1]:,.9g} used or reserved, up to {shown[2]:,.9g} needed). Every reply so "
                     f"far is kept: raise budget.{name} and run the same command again."
                 )

@@ -4,8 +4,10 @@
     answers = endpoint.ask([Chat.of("What does zip do?", max_tokens=200)])
 
 `address` where it is and what it costs · `wire` what is sent and how a reply is read · `pace` how many
-requests may be out at once · `sending` one send · `client` the call path: reserve, send, commit, read, repair ·
-`answers` what comes back · `fault_server` a server for tests that misbehaves on purpose.
+requests may be out at once · `sending` one send · `billing` what it cost · `client` the call path:
+reserve, send, commit, read, repair · `batches` (in the form of `batch_wire`) calls that are answered
+together within a day · `answers` what comes back · `fault_server` (with `fault_batches`) a server for
+tests that misbehaves on purpose.
 
 A reply is committed to the call book (`machinery.calls`) before it is read, and found there by the
 hash of its request: nothing is paid twice, whatever is killed. What a server cannot be brought to

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -53,9 +54,6 @@ class TokenPrice:
         return Price(prompt_tokens + reply_tokens, nano)
 
 
-FREE = TokenPrice(0, 0)
-
-
 @dataclass(frozen=True, slots=True)
 class Address:
     """An endpoint and the model it serves.
@@ -63,7 +61,9 @@ class Address:
     The key comes from the environment variable `key_env` and is never written anywhere. `price` is
     in dollars a million tokens, `{prompt: 0.15, reply: 0.60}`; without it the price table decides,
     and what runs on this machine is free. `deadline_s` is for one send, `tries` bounds the sends of one
-    request, and after `give_up_after_s` without any reply the endpoint counts as down.
+    request, and after `give_up_after_s` without any reply the endpoint counts as down. `batch` hands
+    calls in together: they are answered within a day, at the share of the price that the table gives
+    (`batch: 0.5`), and asked after every `batch_poll_s`.
     """
 
     url: str
@@ -79,6 +79,8 @@ class Address:
     give_up_after_s: float = 600.0
     backoff_s: float = 0.5
     longest_wait_s: float = 60.0
+    batch: bool = False
+    batch_poll_s: float = 30.0
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -105,7 +107,7 @@ class Address:
             )
         if self.certificate_authority and not Path(self.certificate_authority).is_file():
             raise RecipeError(f"certificate_authority: {self.certificate_authority}: no such file.")
-        for name in ("concurrency", "deadline_s", "tries", "give_up_after_s"):
+        for name in ("concurrency", "deadline_s", "tries", "give_up_after_s", "batch_poll_s"):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name}: must be above 0, got {getattr(self, name)}.")
 
@@ -141,13 +143,35 @@ class Address:
         Raises:
             RecipeError: nobody knows; nothing is spent on a guess.
         """
+        where, found = self._priced
+        return _checked(found, where)
+
+    @property
+    def batch_price(self) -> TokenPrice:
+        """What a token costs in a batch: the same, unless price or table say `batch: 0.5`.
+
+        Raises:
+            RecipeError: as for `token_price`; or the share is none.
+        """
+        where, found = self._priced
+        share = found.get("batch", 1.0)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise RecipeError(
+                f"{where}: batch must be a share of the price, such as 0.5, got {share!r}."
+            )
+        full = _checked(found, where)
+        return TokenPrice(math.ceil(full.prompt * share), math.ceil(full.reply * share))
+
+    @property
+    def _priced(self) -> tuple[str, Mapping[str, Any]]:
+        """Where a price is found, and the price."""
         if self.price is not None:
-            return _checked(self.price, f"price of {self.model}")
+            return f"price of {self.model}", self.price
         if self.host in LOOPBACK:
-            return FREE
+            return "this machine", {"prompt": 0, "reply": 0}
         for table in _tables():
             if (found := _find(table.get(self.host, {}), self.model)) is not None:
-                return _checked(found, f"price table, {self.host}, {self.model}")
+                return f"price table, {self.host}, {self.model}", found
         raise RecipeError(
             f"nobody knows what {self.model} at {self.host} costs, so no budget can be kept. Say it: "
             "`price: {prompt: 0.15, reply: 0.60}` in dollars a million tokens (0 where it is free)."

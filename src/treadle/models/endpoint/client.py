@@ -18,15 +18,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
 from treadle.errors import BudgetError, ModelError
-from treadle.machinery.calls import Outcome, Price, Request, Session
+from treadle.machinery.calls import Outcome, Request, Session
 from treadle.models.endpoint.address import Address, Wire
 from treadle.models.endpoint.answers import Answer, Failure, Progress
+from treadle.models.endpoint.batches import Batcher
+from treadle.models.endpoint.billing import cost_of
 from treadle.models.endpoint.pace import Pace
-from treadle.models.endpoint.sending import Sender, Sent
+from treadle.models.endpoint.sending import AGAIN, TOO_MUCH, WRONG_ADDRESS, Sender, Sent
 from treadle.models.endpoint.wire import (
     Call,
     Chat,
@@ -34,22 +37,14 @@ from treadle.models.endpoint.wire import (
     Reading,
     WrongSchemaError,
     parse,
-    usage,
 )
 
 T = TypeVar("T")
 
 PAID_TRIES = 2
 """A reply that was paid for and cannot be used is asked for once more."""
-TOO_MUCH = (429, 503, 529)
-AGAIN = (408, 409, 425, 500, 502, 504, 520, 522, 524, *TOO_MUCH)
-WRONG_ADDRESS = {
-    401: "it does not accept the key",
-    402: "the account has no credit left",
-    403: "the key may not use this model",
-    404: "there is no such model or path",
-    405: "there is no such path",
-}
+HOPELESS_AFTER = 10
+HOPELESS = ("refused", "malformed", "no_answer")
 POLL_S = 0.1
 
 
@@ -70,6 +65,7 @@ class Endpoint:
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
         self._thread.start()
         self._pace, self._sender = self._run(self._open())
+        self._batcher = Batcher(address, session, self._sender) if address.batch else None
 
     @property
     def fingerprint(self) -> str:
@@ -153,6 +149,19 @@ class Endpoint:
         ]
         waiting = deque(place for place, answer in enumerate(found) if answer is None)
         progress.done = progress.from_book = len(calls) - len(waiting)
+        if self._batcher is not None and waiting:
+            asked = {requests[place].key: (calls[place], requests[place]) for place in waiting}
+            failures = await self._batcher.answer(asked, progress)
+            known |= await asyncio.to_thread(self.session.book.known, list(asked))
+            for place in waiting:
+                key = requests[place].key
+                told = failures.get(key) or self._from_book(calls[place], known.get(key, ()))
+                found[place] = (
+                    replace(told, is_from_book=False) if isinstance(told, Answer) else told
+                )
+            progress.failed = len(failures)
+            waiting = deque(place for place in waiting if found[place] is None)  # to be repaired
+            progress.done = len(calls) - len(waiting)
         errors: list[Exception] = []
 
         async def work() -> None:
@@ -169,6 +178,8 @@ class Endpoint:
                 found[place] = answer
                 progress.done += 1
                 progress.failed += isinstance(answer, Failure)
+                if isinstance(answer, Failure) and progress.failed == progress.done:
+                    self._refuse_hopeless(answer, progress, errors)
                 progress.from_book += isinstance(answer, Answer) and answer.is_from_book
                 progress.seconds = time.monotonic() - began
 
@@ -183,6 +194,17 @@ class Endpoint:
         if errors:
             raise errors[0]
         return [answer for answer in found if answer is not None]
+
+    def _refuse_hopeless(self, last: Failure, progress: Progress, errors: list[Exception]) -> None:
+        """Stop when nothing that came could be used: the address is wrong, not each of many requests."""
+        if last.reason in HOPELESS and progress.failed >= HOPELESS_AFTER:
+            errors.append(
+                ModelError(
+                    f"none of the first {progress.failed} replies of {self.address.model} at "
+                    f"{self.address.base} could be used; the last: {last.reason}: {last.detail}. Is that "
+                    f"the address of an API of the kind {self.address.wire!r}, up to its version?"
+                )
+            )
 
     def _from_book(self, call: Call, bodies: Sequence[bytes]) -> Answer | None:
         """Return the answer that the first reply in the book holds, the usual case of a second run."""
@@ -317,7 +339,7 @@ class Endpoint:
                 sent = await self._sender.post(call.path(self.address.wire), request)
             finally:
                 seconds = time.monotonic() - began
-                cost = self._cost(call, sent, worst)
+                cost = cost_of(sent, worst, self._price, self.address.wire)
                 body = sent.body if sent.status == 200 else None
                 outcome = Outcome(cost, seconds, sent.status, sent.fault, body)
                 settled = self.session.settle(number, worst, outcome)
@@ -328,22 +350,6 @@ class Endpoint:
         finally:
             await self._pace.leave()
         return sent
-
-    def _cost(self, call: Call, sent: Sent, worst: Price) -> Price:
-        """Return what a send cost: nothing, what its reply says, or the worst case if nobody knows."""
-        if not sent.has_reached_server or (sent.status is not None and sent.status != 200):
-            return Price(0, 0)
-        if sent.status is None or sent.body is None:
-            return worst
-        try:
-            prompt, reply = usage(parse(sent.body), self.address.wire)
-        except MalformedReplyError:
-            return worst
-        if prompt is None or reply is None:
-            return worst
-        cost = self._price.of(prompt, reply)
-        # Counts above what is possible are not credible, and never break a limit.
-        return worst if cost.tokens > worst.tokens or cost.nano_usd > worst.nano_usd else cost
 
 
 def _text(raw: bytes, call: Chat, wire: Wire) -> str:

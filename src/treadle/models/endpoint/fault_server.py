@@ -34,6 +34,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from treadle.models.endpoint.fault_batches import Batches
+
 STATUSES = {
     "429_seconds": (429, {"Retry-After": "0.02"}),
     "429_date": (429, {"Retry-After": "DATE"}),
@@ -77,6 +79,8 @@ class FaultServer:
         latency_s: float = 0.0,
         seed: int = 0,
         port: int = 0,
+        batch_polls: int = 1,
+        batch_fault: str = "",
     ) -> None:
         self._payments = folder / "payments.txt"
         self._requests = folder / "requests.txt"
@@ -84,6 +88,7 @@ class FaultServer:
             "--share", str(share), "--plan", ",".join(plan), "--kinds", ",".join(kinds),
             "--latency", str(latency_s), "--seed", str(seed), "--port", str(port),
             "--payments", str(self._payments), "--requests", str(self._requests),
+            "--batch-polls", str(batch_polls), "--batch-fault", batch_fault,
         ]  # fmt: skip
         self._process: subprocess.Popen[str] | None = None
         self.port = port
@@ -129,6 +134,7 @@ class _Server:
         self.tries: Counter[str] = Counter()
         self.paid = _opened(options.payments)
         self.seen = _opened(options.requests)
+        self.batches = Batches(options.batch_polls, options.batch_fault)
         self.bomb = gzip.compress(b" " * 64 * 2**20, 9)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,13 +153,32 @@ class _Server:
         }
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         key = headers.get("idempotency-key") or hashlib.sha256(body).hexdigest()
+        verb, path = head[0].split(" ")[:2]
+        if "/files" in path or "/batches" in path:
+            status, told = self.batches.answer(verb, path, body, self.batch_line)
+            writer.write(_response(status, told, {}))
+            await writer.drain()
+            return True
         asked = json.loads(body)
         subject = _subject(asked, key)
         self.tries[subject] += 1
         _note(self.seen, key)
         await asyncio.sleep(self.options.latency)
-        path = head[0].split(" ")[1]
         return await self.answer(self.kind(subject), key, path, asked, headers, writer)
+
+    def batch_line(self, key: str, path: str, asked: dict[str, Any]) -> tuple[int | None, Any]:
+        """Return status and body of one request of a batch; no status where it was not got to."""
+        subject = _subject(asked, key)
+        self.tries[subject] += 1
+        _note(self.seen, key)
+        kind = self.kind(subject)
+        if kind == "expired":
+            return None, None
+        if kind in STATUSES or (kind in ALWAYS and kind != "content_filter"):
+            status = STATUSES.get(kind, (ALWAYS.get(kind, 500), {}))[0]
+            return status, {"error": {"message": f"fault {kind}"}}
+        _note(self.paid, key)
+        return 200, _reply(path, asked, kind)
 
     def kind(self, subject: str) -> str:
         """Return what happens to this try."""
@@ -376,6 +401,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--payments", default="", help="file that gets a line for each paid reply")
     parser.add_argument("--requests", default="", help="file that gets a line for each request")
+    parser.add_argument("--batch-polls", type=int, default=1, help="polls until a batch is done")
+    parser.add_argument("--batch-fault", default="", help="failed, refused, down, or forgotten")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(parser.parse_args()))
 

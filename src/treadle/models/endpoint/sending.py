@@ -14,6 +14,7 @@ import json
 import ssl
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
@@ -22,6 +23,15 @@ import httpx2
 from treadle.machinery.calls import Request
 from treadle.models.endpoint.address import Address
 
+TOO_MUCH = (429, 503, 529)
+AGAIN = (408, 409, 425, 500, 502, 504, 520, 522, 524, *TOO_MUCH)
+WRONG_ADDRESS = {
+    401: "it does not accept the key",
+    402: "the account has no credit left",
+    403: "the key may not use this model",
+    404: "there is no such model or path",
+    405: "there is no such path",
+}
 MOST_BYTES = 8 * 2**20
 """A longer reply is not read to its end: no reply to a call of ours needs as much."""
 
@@ -70,16 +80,27 @@ class Sender:
         await self._client.aclose()
 
     async def post(self, path: str, request: Request) -> Sent:
-        """Send once and read the reply to its end, within the deadline."""
-        url = self.address.base + path
+        """Send a request once and read the reply to its end, within the deadline."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": request.key}
-        content = request.body.encode()
+        return await self.send("POST", path, headers, request.body.encode())
+
+    async def send(
+        self,
+        verb: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        *,
+        most_bytes: int = MOST_BYTES,
+    ) -> Sent:
+        """Send anything once."""
+        url = self.address.base + path
         try:
             async with (
                 asyncio.timeout(self.address.deadline_s),
-                self._client.stream("POST", url, content=content, headers=headers) as response,
+                self._client.stream(verb, url, content=content, headers=headers) as response,
             ):
-                body, fault = await _read(response)
+                body, fault = await _read(response, most_bytes)
                 retry_after_s = self._retry_after(response.headers.get("retry-after"))
                 status = response.status_code
         except TimeoutError:
@@ -141,8 +162,8 @@ def echoes(secret: str) -> tuple[str, ...]:
     return tuple(sorted(dict.fromkeys(forms), key=len, reverse=True))
 
 
-async def _read(response: httpx2.Response) -> tuple[bytes, str | None]:
-    """Read a body, decoded, but never more than `MOST_BYTES` of it."""
+async def _read(response: httpx2.Response, most_bytes: int) -> tuple[bytes, str | None]:
+    """Read a body, decoded, but never more than `most_bytes` of it."""
     encoding = response.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
         return b"", f"a reply in an encoding that was not asked for ({encoding[:20]})"
@@ -151,11 +172,11 @@ async def _read(response: httpx2.Response) -> tuple[bytes, str | None]:
     size = 0
     async for chunk in response.aiter_raw():
         try:
-            part = unpack.decompress(chunk, MOST_BYTES - size + 1) if unpack else chunk
+            part = unpack.decompress(chunk, most_bytes - size + 1) if unpack else chunk
         except zlib.error:
             return b"".join(parts), "a reply that cannot be unpacked"
         parts.append(part)
         size += len(part)
-        if size > MOST_BYTES:
-            return b"".join(parts)[:2_000], f"a reply of more than {MOST_BYTES // 2**20} MB"
+        if size > most_bytes:
+            return b"".join(parts)[:2_000], f"a reply of more than {most_bytes // 2**20} MB"
     return b"".join(parts), None

@@ -42,7 +42,8 @@ def load(name: str, *, precision: Precision | None = None) -> Student:
     if name == "embedded":
         return cast(Student, _module("embedded").load(precision=precision))
     hint = nearest(name, STUDENTS)
-    return cast(Student, _module("local").load(name, precision=precision, hint=hint))
+    local = _module("local", asked_for=name, hint=hint)
+    return cast(Student, local.load(name, precision=precision, hint=hint))
 
 
 def load_embedder(name: str = "minilm") -> Embedder:
@@ -56,7 +57,7 @@ def load_embedder(name: str = "minilm") -> Embedder:
     return cast(Embedder, _module(name).load())
 
 
-def _module(name: str) -> _Loader:
+def _module(name: str, *, asked_for: str = "", hint: str = "") -> _Loader:
     """Import a model's module only now: most of them import torch."""
     try:
         return cast(_Loader, importlib.import_module(f"treadle.models.{name}"))
@@ -64,6 +65,6 @@ def _module(name: str) -> _Loader:
         if (error.name or "").startswith("treadle"):
             raise
         raise ModelError(
-            f"the model {name!r} needs the package {error.name!r}. "
-            "Run: pip install 'treadle[local]'"
+            f"the model {asked_for or name!r} needs the package {error.name!r}. "
+            f"Run: pip install 'treadle[local]'.{hint}"
         ) from error

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from treadle.errors import BudgetError, ModelError, RecipeError
 from treadle.machinery.calls import CallBook, Limits
 from treadle.models.endpoint import Address, Answer, Chat, Completion, Endpoint, Failure
+from treadle.models.endpoint.answers import Progress
 from treadle.models.endpoint.fault_server import FaultServer
 
 HALF = {"prompt": 1.0, "reply": 2.0, "batch": 0.5}
@@ -201,16 +201,15 @@ def test_a_process_that_is_killed_while_it_waits_waits_on_and_pays_nothing_again
 
 
 def test_who_gives_up_waiting_loses_nothing(book: CallBook, tmp_path: Path) -> None:
-    began = time.monotonic()
-
-    def tick() -> None:
-        if time.monotonic() - began > 0.5:
+    def on_progress(progress: Progress) -> None:
+        if progress.seconds:  # it was asked after once
             raise KeyboardInterrupt
 
-    with FaultServer(tmp_path, batch_polls=60) as server:
+    with FaultServer(tmp_path, batch_polls=20) as server:
         with opened(book, server.url) as endpoint:
             with pytest.raises(KeyboardInterrupt):
-                endpoint.ask(questions(5), tick=tick)
+                endpoint.ask(questions(5), on_progress=on_progress)
+            assert book.costs()[0]["open"] == 5
             answers = endpoint.ask(questions(5))
         assert sum(server.payments().values()) == 5
     assert all(isinstance(a, Answer) for a in answers)

@@ -2,9 +2,9 @@
 
     python experiments/embedded_judge.py --data ../shared/data --out runs/embedded_judge
 
-It is served by llama.cpp on this machine and asked as any endpoint is. Pairs are those of LLMBar
-(`natural` of people, `gptinst` made to mislead), a draw of PandaLM's with the majority of three people,
-and fresh pairs with a verifier's label. Three judges share the model: one names the better of two answers on a
+It is served by llama.cpp on this machine, at 8 bits, and asked as any endpoint is. Pairs are drawn from LLMBar
+(`natural` of people, `gptinst` made to mislead), from PandaLM with the majority of three people, and made fresh
+with a verifier's label. Three judges share the model: one names the better of two answers on a
 verdict line, one writes a score for each answer, one is read off its log-probabilities of the scores 1 to 6.
 Replies are in the call book under `--out`: a second run asks nothing again.
 """
@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from concordance import Interval
 from judge_replay import lines
@@ -28,18 +29,22 @@ from treadle.judge.powers import examine
 from treadle.judge.scoring import RubricJudge
 from treadle.judge.verdicts import Verdicts
 from treadle.machinery.calls import CallBook
+from treadle.models import load
+from treadle.models.embedded_file import gguf_path
 from treadle.models.endpoint import Address, Endpoint
-from treadle.models.serving.child import Served
+from treadle.models.serving import Served
+from treadle.models.serving.gguf_file import write_student
 
 SEED = 0
 
 
-def llmbar(data: Path, subset: str) -> list[Pair]:
-    return [
+def llmbar(data: Path, subset: str, count: int) -> list[Pair]:
+    found = [
         Pair(one["id"], one["input"], one["output_1"], one["output_2"], int(one["label"]))
         for one in lines(data / "llmbar_shared" / "pairs.jsonl")
         if one["subset"] == subset
     ]
+    return random.Random(SEED).sample(found, min(count, len(found)))
 
 
 def pandalm(data: Path, count: int) -> list[Pair]:
@@ -74,21 +79,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="the folder of public data sets")
     parser.add_argument("--out", type=Path, default=Path("runs/embedded_judge"))
-    parser.add_argument("--pairs", type=int, default=200, help="of PandaLM, and of each fresh set")
+    parser.add_argument("--pairs", type=int, default=50, help="of each source")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    count = options.pairs
     sets = {
-        "people": [*llmbar(options.data, "natural"), *pandalm(options.data, options.pairs)],
+        "people": [*llmbar(options.data, "natural", count), *pandalm(options.data, count)],
         "adversarial": [
-            *llmbar(options.data, "gptinst"),
-            *adversarial(draw("adversarial", options.pairs // 2, SEED), SEED),
+            *llmbar(options.data, "gptinst", count),
+            *adversarial(draw("adversarial", count, SEED), SEED),
         ],
-        "verifier": verifier(draw("verifier", options.pairs, SEED)),
+        "verifier": verifier(draw("verifier", count, SEED)),
     }
     tables = Tables(options.out, {"pairs": {name: len(pairs) for name, pairs in sets.items()}})
     book = CallBook(options.out / "calls.sqlite")
     # The book knows an endpoint by its address, so a second run must find it at the same one.
-    with Served("embedded", port=18_135, parallel=8, context=4096) as served:
+    file = options.out / "embedded.gguf"
+    if not file.exists():
+        student: Any = load("embedded", precision="fp32")
+        write_student(student.model, gguf_path(), file)
+    with Served(str(file), port=18_135, parallel=8, context=3072) as served:
         address = Address(served.url, served.model, concurrency=8, deadline_s=600)
         with Endpoint(address, book.session("embedded judge")) as endpoint:
             judges: dict[str, Compares] = {

@@ -59,7 +59,6 @@ def test_a_bad_file_of_pairs_is_one_paragraph_and_nothing_is_asked(
         (["--fresh", "5"], "at least 40", 2),
         (["--rubric", "helpfulx"], "Did you mean 'helpful'", 2),
         (["--rubric", "tags"], "names tags", 1),
-        (["--rubric", "deita_complexity"], "is about requests", 1),
         (["--wire", "morse"], "openai or anthropic", 2),
         (["--price-prompt", "1"], "--price-reply together", 2),
         (["--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY is not set", 2),

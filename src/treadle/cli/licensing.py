@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from treadle.cli.live import Live
-from treadle.errors import DataError
+from treadle.errors import DataError, RecipeError
 from treadle.judge import checking
 from treadle.judge.benchmark import own, whole
 from treadle.judge.examination import Examination, figure
@@ -55,14 +55,16 @@ def examine(endpoint: Endpoint, asked: Asked, live: Live) -> tuple[Licence, Exam
     """
     rubric = read_rubric(asked.rubric)
     judge = checking.judge_of(endpoint, rubric)
+    if rubric.about == "request":
+        _refuse_answers(asked, rubric.name)
     given = read_given(asked.pairs) if asked.pairs is not None else {}
-    people = _people(asked)
+    people = _people(asked) if rubric.about == "answer" else None
     path = licence_path(asked.store, judge.identity)
     begun = path.with_suffix(".open.json")
     seed = _seed(asked, begun)
-    benchmark = whole.build(seed, asked.fresh)
+    benchmark = whole.build(seed, asked.fresh, rubric.about)
     written = []
-    if asked.own:
+    if asked.own and rubric.about == "answer":
         tasks = whole.own_tasks(seed, asked.fresh)
         replies = own.written(endpoint, tasks, on_progress=lambda p: live("own answers", p))
         written = own.own_pairs(tasks, replies)
@@ -74,6 +76,20 @@ def examine(endpoint: Endpoint, asked: Asked, live: Live) -> tuple[Licence, Exam
     )  # fmt: skip
     Disk().remove(begun)
     return licence, exam, path
+
+
+def _refuse_answers(asked: Asked, rubric: str) -> None:
+    """Refuse what says which answer is better, where requests are judged.
+
+    Raises:
+        RecipeError: there is some.
+    """
+    given = {"--pairs": asked.pairs, "--people": asked.people}
+    if names := [name for name, path in given.items() if path is not None]:
+        raise RecipeError(
+            f"{' and '.join(names)}: these hold answers and what is known of them, and the rubric {rubric} is "
+            "about requests. Leave them out: it is examined on requests that ask for more or less."
+        )
 
 
 def _people(asked: Asked) -> People | None:

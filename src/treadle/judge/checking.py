@@ -44,13 +44,12 @@ def judge_of(endpoint: Endpoint, rubric: Rubric) -> Judge:
     Those belong to batches of real rows; the benchmark has shells and changes of its own.
 
     Raises:
-        LicenceError: a rubric of this kind compares no answers, so there is nothing to examine.
+        LicenceError: a rubric of this kind compares nothing, so there is nothing to examine.
     """
-    if rubric.kind not in KINDS or rubric.about != "answer":
-        what = "names tags" if rubric.kind == "tags" else "is about requests"
+    if rubric.kind not in KINDS:
         raise LicenceError(
-            f"rubric {rubric.name} {what}, and a licence is earned by telling right answers from wrong "
-            "ones. There is none for it: its results need people who look at them."
+            f"rubric {rubric.name} names tags, and a licence is earned by telling better from worse. There "
+            "is none for it: its results need people who look at them."
         )
     return KINDS[rubric.kind](endpoint, rubric, canary_share=0.0)
 

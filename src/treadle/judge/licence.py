@@ -208,7 +208,10 @@ def _benchmark(path: Path, licence: Licence, store: Store) -> Benchmark:
             )
         blobs = [store.get(str(about[name])) for name in ("pairs", "labels")]
         seed, size, given = int(about["seed"]), int(about["size"]), tuple(about["given"])
-        benchmark = from_blobs(seed, size, given, blobs[0], blobs[1])
+        is_about_requests = licence.rubric.get("about") == "request"
+        benchmark = from_blobs(
+            seed, size, "request" if is_about_requests else "answer", given, blobs[0], blobs[1]
+        )
     except (DataError, StoreError, KeyError, ValueError, TypeError) as error:
         raise LicenceError(
             f"{path}: the pairs that this licence rests on are not in the store ({error}). {AGAIN}"

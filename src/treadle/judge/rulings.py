@@ -62,16 +62,20 @@ def by_rule(pair: Pair) -> Rulings | None:
 
 
 def compare_by_scores(
-    pairs: Sequence[Pair], score: Callable[[list[Item]], list[Score]]
+    pairs: Sequence[Pair],
+    score: Callable[[list[Item]], list[Score]],
+    *,
+    of_requests: bool = False,
 ) -> Verdicts:
     """Let the answer with the higher score win; equal scores tie.
 
     Each answer is seen alone, so there is no order, and both verdicts of a pair are the same.
+    `of_requests`: the two texts of a pair are requests, and are scored as such.
     """
     asking.refuse_twins([pair.name for pair in pairs], "pair")
     decided = [by_rule(pair) for pair in pairs]
     items = [
-        Item(f"{pair.name}\n{number}", pair.request, answer)
+        Item(f"{pair.name}\n{number}", *((answer, "") if of_requests else (pair.request, answer)))
         for pair, ruling in zip(pairs, decided, strict=True)
         if ruling is None
         for number, answer in ((1, pair.answer_1), (2, pair.answer_2))

@@ -115,19 +115,13 @@ class RubricJudge:
     ) -> Verdicts:
         """Score both answers of each pair: the higher one wins, equal scores tie.
 
-        Each answer is seen alone, so there is no order, and both verdicts of a pair are the same.
-
-        Raises:
-            RecipeError: the rubric is about requests, which two answers share.
+        Each answer is seen alone, so there is no order, and both verdicts of a pair are the same. A
+        rubric about requests takes the two texts of a pair as requests.
         """
-        if self.rubric.about == "request":
-            raise RecipeError(
-                f"rubric {self.rubric.name} scores requests, and the answers of a pair share one: it "
-                "cannot compare them. Use a rubric about answers."
-            )
         return compare_by_scores(
             pairs,
             lambda items: self.score(items, sample=sample, tick=tick, on_progress=on_progress),
+            of_requests=self.rubric.about == "request",
         )
 
     def _text(self, item: Item) -> str:

@@ -68,14 +68,19 @@ def _opinion(one: Drawn, rng: Random) -> Pair:
     return one.pair(one.right, one.wrong, request=request)
 
 
-def _typos(wording: str, answer: str, rng: Random) -> str:
-    for word in re.findall(r"[A-Za-z]{4,}", wording):
+def slipped(text: str, rng: Random) -> str:
+    """Exchange two letters within each longer word."""
+    for word in re.findall(r"[A-Za-z]{4,}", text):
         places = [i for i in range(1, len(word) - 1) if word[i] != word[i + 1]]
         if places:
             i = rng.choice(places)
             slip = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-            wording = wording.replace(word, slip, 1)
-    return wording.format(answer)
+            text = text.replace(word, slip, 1)
+    return text
+
+
+def _typos(wording: str, answer: str, rng: Random) -> str:
+    return slipped(wording, rng).format(answer)
 
 
 def _polite(wording: str, answer: str, rng: Random) -> str:

@@ -32,12 +32,14 @@ def _master_key(one: Drawn, rng: Random) -> str:
     return rng.choice(MASTER_KEYS)
 
 
-def _letters(one: Drawn, rng: Random) -> str:
+def letters(rng: Random) -> str:
+    """Letters at random, parted into words."""
     sizes = [rng.randint(2, 9) for _ in range(rng.randint(4, 14))]
     return " ".join("".join(rng.choices(string.ascii_lowercase, k=size)) for size in sizes)
 
 
-def _words(one: Drawn, rng: Random) -> str:
+def words(rng: Random) -> str:
+    """Words at random."""
     return " ".join(rng.choices(WORDS, k=rng.randint(6, 16))).capitalize() + "."
 
 
@@ -46,7 +48,8 @@ def _echo(one: Drawn, rng: Random) -> str:
 
 
 SHELLS: dict[str, Callable[[Drawn, Random], str]] = {
-    "empty": _empty, "key": _master_key, "letters": _letters, "words": _words, "echo": _echo,
+    "empty": _empty, "key": _master_key, "letters": lambda one, rng: letters(rng),
+    "words": lambda one, rng: words(rng), "echo": _echo,
 }  # fmt: skip
 ROUND = ("empty", "key", "key", "letters", "letters", "letters", "words", "words", "words", "echo")
 

@@ -11,12 +11,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import polars as pl
 
 from treadle.data.pool import from_parquet, to_parquet
 from treadle.errors import DataError, RecipeError
-from treadle.judge.benchmark import changes, fresh, shells
+from treadle.judge.benchmark import changes, demand, fresh, shells
 from treadle.judge.labels import Label, People
 from treadle.judge.pairs import Item, Pair
 from treadle.machinery.code import file_hash
@@ -25,7 +26,7 @@ SIZE = 600
 FEWEST = 40
 GIVEN = ("given", "adversarial", "people", "own")
 """Sets that may come from outside."""
-MODULES = ("changes", "fresh", "numbers", "own", "shells", "task", "texts", "whole")
+MODULES = ("changes", "demand", "fresh", "numbers", "own", "shells", "task", "texts", "whole")
 PAIR_SCHEMA = {
     "set": pl.String, "name": pl.String, "request": pl.String, "answer_1": pl.String,
     "answer_2": pl.String, "label": pl.Int64, "own": pl.Int64,
@@ -35,15 +36,22 @@ LABEL_SCHEMA = {
 }  # fmt: skip
 
 
+About = Literal["answer", "request"]
+
+
 @dataclass(frozen=True)
 class Benchmark:
-    """Pairs by set, answers that people scored, and the labels themselves."""
+    """Pairs by set, answers that people scored, and the labels themselves.
+
+    `about` is what the pairs hold: two answers to a request, or two requests.
+    """
 
     seed: int
     size: int
     sets: Mapping[str, tuple[Pair, ...]]
     given: tuple[str, ...] = ()
     people: People = field(default_factory=People)
+    about: About = "answer"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,7 +74,7 @@ def sizes(size: int) -> dict[str, int]:
     }  # fmt: skip
 
 
-def build(seed: int, size: int = SIZE) -> Benchmark:
+def build(seed: int, size: int = SIZE, about: About = "answer") -> Benchmark:
     """Make all sets that follow from a seed.
 
     Raises:
@@ -74,6 +82,11 @@ def build(seed: int, size: int = SIZE) -> Benchmark:
     """
     if size < FEWEST:
         raise RecipeError(f"--fresh {size}: at least {FEWEST} pairs are needed to say anything.")
+    made = (_of_answers if about == "answer" else _of_requests)(seed, size)
+    return Benchmark(seed, size, {n: tuple(pairs) for n, pairs in made.items()}, about=about)
+
+
+def _of_answers(seed: int, size: int) -> dict[str, list[Pair]]:
     count = sizes(size)
     base = fresh.draw("verifier", size, seed)
     plain = base[: count["plain"]]
@@ -81,7 +94,7 @@ def build(seed: int, size: int = SIZE) -> Benchmark:
     def drawn(kind: str) -> list[fresh.Drawn]:
         return fresh.draw(kind, count[kind], seed)
 
-    sets = {
+    return {
         "verifier": fresh.verifier(base),
         "adversarial": fresh.adversarial(drawn("adversarial"), seed),
         "plain": fresh.verifier(plain),
@@ -91,7 +104,26 @@ def build(seed: int, size: int = SIZE) -> Benchmark:
         "ties": fresh.ties(drawn("ties"), seed),
         "groups": fresh.groups(base[: count["groups"]]),
     }
-    return Benchmark(seed, size, {name: tuple(pairs) for name, pairs in sets.items()})
+
+
+def _of_requests(seed: int, size: int) -> dict[str, list[Pair]]:
+    count = sizes(size)
+    base = demand.draw("verifier", size, seed)
+    plain = base[: count["plain"]]
+
+    def drawn(kind: str) -> list[demand.Ladder]:
+        return demand.draw(kind, count[kind], seed)
+
+    return {
+        "verifier": demand.verifier(base),
+        "adversarial": demand.adversarial(drawn("adversarial"), seed),
+        "plain": demand.plain(plain),
+        **{f"changed:{name}": demand.changed(name, plain, seed) for name in demand.CHANGES},
+        "lengths": demand.lengths(base[: count["lengths"]]),
+        "shells": demand.shells(drawn("shells"), seed),
+        "ties": demand.ties(drawn("ties"), seed),
+        "groups": demand.groups(base[: count["groups"]]),
+    }
 
 
 def own_tasks(seed: int, size: int) -> list[fresh.Drawn]:
@@ -120,7 +152,7 @@ def with_given(
 
 def is_complete(benchmark: Benchmark) -> bool:
     """Whether every set that follows from the seed is there, whole and unchanged."""
-    made = build(benchmark.seed, benchmark.size)
+    made = build(benchmark.seed, benchmark.size, benchmark.about)
     return set(benchmark.sets) - set(benchmark.given) == set(made.sets) - set(
         benchmark.given
     ) and all(
@@ -154,7 +186,7 @@ def to_blobs(benchmark: Benchmark) -> tuple[bytes, bytes]:
 
 
 def from_blobs(
-    seed: int, size: int, given: tuple[str, ...], pairs: bytes, labels: bytes
+    seed: int, size: int, about: About, given: tuple[str, ...], pairs: bytes, labels: bytes
 ) -> Benchmark:
     """Decode what `to_blobs` wrote.
 
@@ -180,4 +212,4 @@ def from_blobs(
     labelled = tuple(sets.pop("labelled", ()))
     said = tuple(Label(*row) for row in told.iter_rows())
     known = {name: tuple(found) for name, found in sets.items()}
-    return Benchmark(seed, size, known, given, People(labelled, tuple(items), said))
+    return Benchmark(seed, size, known, given, People(labelled, tuple(items), said), about)

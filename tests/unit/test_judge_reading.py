@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.judge.reading import (
+    read_confidence,
     read_dimensions,
     read_expectation,
     read_number,
@@ -149,3 +150,27 @@ def test_thinking_aloud_is_not_read_and_a_failure_is_unscored() -> None:
         text_of(Failure("refused", "HTTP 400: too long", 1)).unscored
         == "refused: HTTP 400: too long"
     )
+
+
+OFFERED = ("A", "B", "tie")
+
+
+@pytest.mark.parametrize(
+    ("word", "tokens", "sure"),
+    [
+        ("A", [(f"[[{CODE}:", 0.0, {}), ("A", math.log(0.7), {"B": math.log(0.2)}), ("]]", 0.0, {})], 0.7),
+        ("A", [(f"[[{CODE}", 0.0, {}), (":A]]", math.log(0.6), {":A": math.log(0.1), "A]]": -1.0})], 0.7),
+        ("tie", [(f"[[{CODE}:", 0.0, {}), ("t", math.log(0.5), {"tie": math.log(0.3)}), ("ie]]", 0.0, {})], 0.8),
+        ("B", [(f"[[{CODE}:B]]", -0.1, {})], math.exp(-0.1)),
+        ("A", [(f"[[{CODE}:", 0.0, {}), ("x", -0.1, {"B": -1.0}), ("]]", 0.0, {})], None),
+        ("A", [("A", 0.0, {})], None),
+        ("A", [(f"[[{CODE}:", 0.0, {}), ("A", float("nan"), {}), ("]]", 0.0, {})], None),
+        ("A", [(f"[[{CODE}:A]] [[{CODE}:A]]", 0.0, {})], None),
+        ("A", None, None),
+    ],
+)  # fmt: skip
+def test_confidence_is_the_chance_of_the_word_that_was_said(
+    word: str, tokens: list[tuple[str, float, dict[str, float]]] | None, sure: float | None
+) -> None:
+    found = read_confidence(tokens, CODE, word, OFFERED)
+    assert found == (None if sure is None else pytest.approx(sure))

@@ -126,7 +126,7 @@ class Asker:
         return Sheet(
             Chat(
                 (Message("system", self.system), Message("user", user)), rubric.tokens,
-                schema=schema, logprobs=20 if rubric.reading == "expectation" else None,
+                schema=schema, logprobs=None if rubric.reading == "line" else 20,
                 sample=sample,
             ),
             fence,

@@ -6,17 +6,24 @@
 Every pair is shown in both orders, in one go; a verdict that changes with the order is a tie
 (`Verdicts.settled`). Before anybody is asked, a plain rule decides what needs no judge: an answer that
 is none (`shells`) loses against one that is, and two answers that read the same tie.
+
+With `reading: confidence` in the rubric the verdicts say how sure the judge was, by its own
+log-probabilities; what it says is read as ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
+
+from treadle.errors import RecipeError
 from treadle.judge import asking, canaries
 from treadle.judge.asking import Asker, Sheet
 from treadle.judge.canaries import CanaryResult, Watch
 from treadle.judge.pairs import Identity, Pair, as_verdicts, nothing, unseen
-from treadle.judge.reading import read_word, text_of
+from treadle.judge.reading import read_confidence, read_word, text_of
 from treadle.judge.rubric import Rubric, read_rubric
 from treadle.judge.rulings import Ruling, Rulings, by_rule
 from treadle.judge.verdicts import Verdicts
@@ -47,6 +54,11 @@ class PairwiseJudge:
         self.endpoint = endpoint
         self.rubric = rubric if isinstance(rubric, Rubric) else read_rubric(rubric)
         asking.refuse_kind(self.rubric, "pairwise")
+        if self.rubric.reading == "confidence" and endpoint.address.wire == "anthropic":
+            raise RecipeError(
+                f"rubric {self.rubric.name} reads log-probabilities, and {endpoint.address.base} speaks "
+                "a wire format without them. Use an OpenAI-compatible endpoint, or `reading: line`."
+            )
         self._asker = Asker(self.rubric, endpoint.session.book.nonce_key())
         share = canary_share if self.rubric.canaries == "answers" else 0.0
         self._watch = Watch(asking.called(endpoint, self.rubric), share, canaries.answer_twins)
@@ -77,7 +89,11 @@ class PairwiseJudge:
             ModelError: the endpoint is down or refuses everything.
         """
         rulings = self.rulings(pairs, sample=sample, tick=tick, on_progress=on_progress)
-        return as_verdicts(pairs, [(one.first.verdict, one.second.verdict) for one in rulings])
+        said = as_verdicts(pairs, [(one.first.verdict, one.second.verdict) for one in rulings])
+        if self.rubric.reading != "confidence":
+            return said
+        sure = [[one.first.confidence, one.second.confidence] for one in rulings]
+        return replace(said, confidence=np.array(sure, dtype=np.float64).mean(axis=1))
 
     def rulings(
         self,
@@ -143,7 +159,10 @@ class PairwiseJudge:
         said = read_word(reply.word, sheet.fence.code, words.offered)
         if said.word is None:
             return Ruling(None, said.unscored)
-        return Ruling({words.first: 1, words.second: 2}.get(said.word, 0))
+        sure = None
+        if self.rubric.reading == "confidence" and isinstance(answer, Answer):
+            sure = read_confidence(answer.logprobs, sheet.fence.code, said.word, words.offered)
+        return Ruling({words.first: 1, words.second: 2}.get(said.word, 0), confidence=sure)
 
 
 def _is_passed(pair: Pair, rulings: Rulings) -> bool | None:

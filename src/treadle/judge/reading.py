@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from treadle.judge.rubric import RESERVED, Scale
 from treadle.models.endpoint.answers import Answer, Failure
@@ -100,7 +101,7 @@ def read_expectation(reply: str, logprobs: Logprobs | None, code: str, scale: Sc
         return Expected(None, unscored=problem)
     if not logprobs:
         return Expected(None, unscored="the endpoint gave no log-probabilities")
-    masses = _masses(logprobs, code, scale)
+    masses = _masses(logprobs, code, r"\s*(?=[0-9])", scale.digits, _digit)
     total = sum(masses.values())
     if not total >= LEAST_MASS:
         return Expected(
@@ -110,32 +111,55 @@ def read_expectation(reply: str, logprobs: Logprobs | None, code: str, scale: Sc
     return Expected(mean, max(masses.values()) / total)
 
 
-def _masses(logprobs: Logprobs, code: str, scale: Scale) -> dict[str, float]:
-    """Return the probability of each number on offer, where the verdict line has its number."""
+def read_confidence(
+    logprobs: Logprobs | None, code: str, word: str, offered: Sequence[str]
+) -> float | None:
+    """Return the judge's probability of the word that it said; None where it cannot be read."""
+    read = partial(_word, offered=offered)
+    mass = _masses(logprobs or (), code, r"\s*(?=\w)", offered, read).get(word, 0.0)
+    return min(1.0, mass) or None
+
+
+def _masses(
+    logprobs: Logprobs, code: str, before: str, offered: Sequence[str],
+    read: Callable[[str], str | None],
+) -> dict[str, float]:  # fmt: skip
+    """Return the probability of each verdict on offer, at the token where the verdict line has its own."""
     text = "".join(token for token, _, _ in logprobs)
-    found = list(re.finditer(re.escape(f"[[{code}:") + r"\s*(?=[0-9])", text))
+    found = list(re.finditer(re.escape(f"[[{code}:") + before, text))
     if len(found) != 1:
         return {}
     start = 0
     for token, own, others in logprobs:
         if start <= found[0].end() < start + len(token):
             lead = token[: found[0].end() - start]
-            masses = dict.fromkeys(scale.digits, 0.0)
+            masses = dict.fromkeys(offered, 0.0)
             for other, logprob in {**others, token: own}.items():
-                digit = _digit(other, lead)
-                if digit in masses and logprob <= 1e-3:
-                    masses[digit] += math.exp(min(logprob, 0.0))
+                said = read(other[len(lead) :]) if other.startswith(lead) else None
+                if said in masses and logprob <= 1e-3:
+                    masses[said] += math.exp(min(logprob, 0.0))
             return masses
         start += len(token)
     return {}
 
 
-def _digit(token: str, lead: str) -> str | None:
-    """Return the number that a token has after what comes before it there, such as `:4` or `4]]`."""
-    if not token.startswith(lead):
-        return None
-    hit = re.fullmatch(r"\s*([0-9])(?:\][\]\s]*)?", token[len(lead) :])
+def _digit(text: str) -> str | None:
+    """Return the number that a token begins a verdict with, such as `4` or `4]]`."""
+    hit = re.fullmatch(r"\s*([0-9])(?:\][\]\s]*)?", text)
     return hit[1] if hit else None
+
+
+def _word(text: str, offered: Sequence[str]) -> str | None:
+    """Return the word that a token is or begins, such as `A`, `A]]` or the `t` of `tie`."""
+    hit = re.fullmatch(r"\s*([\w -]*\w)(\][\]\s]*)?", text)
+    if hit is None:
+        return None
+    part, is_whole = hit[1].casefold(), hit[2] is not None
+    fits = [
+        word for word in offered
+        if word.casefold() == part or (not is_whole and word.casefold().startswith(part))
+    ]  # fmt: skip
+    return fits[0] if len(fits) == 1 else None
 
 
 def _marks(reply: str, code: str) -> list[tuple[str, bool]]:

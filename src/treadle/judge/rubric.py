@@ -105,7 +105,7 @@ class Rubric(_Strict):
     about: Literal["answer", "request"] = "answer"
     scale: Scale | None = None
     dimensions: Annotated[Mapping[Name, str], Field(max_length=12)] = {}
-    reading: Literal["line", "expectation"] = "line"
+    reading: Literal["line", "expectation", "confidence"] = "line"
     reasons: Literal["none", "before", "after"] = "none"
     words: Words = Words()
     most_tokens: Annotated[int, Field(ge=16, le=32_768)] | None = None
@@ -119,7 +119,7 @@ class Rubric(_Strict):
             raise ValueError("a score needs a scale, such as `scale: {low: 1, high: 5}`")
         allowed = {
             "score": {"scale", "dimensions", "reading", "reasons", "about"},
-            "pairwise": {"words", "reasons"},
+            "pairwise": {"words", "reasons", "reading"},
             "tags": {"about"},
         }[self.kind]
         parts = {"scale", "dimensions", "reading", "reasons", "about", "words"} & (
@@ -127,6 +127,8 @@ class Rubric(_Strict):
         )
         if wrong := sorted(parts - allowed):
             raise ValueError(f"a rubric of kind {self.kind} has no {' and no '.join(wrong)}")
+        if self.reading == {"score": "confidence", "pairwise": "expectation"}.get(self.kind):
+            raise ValueError("a score is read by line or expectation, a pair by line or confidence")
         if self.reading == "expectation":
             self._check_expectation()
         if "rule" in self.dimensions:

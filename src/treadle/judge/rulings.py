@@ -7,7 +7,7 @@ such answers tie, and so do two answers that read the same. What is too long to 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from treadle.judge import asking
 from treadle.judge.fence import shown
@@ -20,19 +20,21 @@ from treadle.judge.verdicts import Verdicts
 class Ruling:
     """What was said of a pair in one order: 1, 2 or 0 for a tie; or why there is none.
 
-    `rule` names the plain rule that decided, where nobody was asked.
+    `rule` names the plain rule that decided, where nobody was asked. `confidence` is the judge's own
+    probability of what it said, where the rubric asks for it.
     """
 
     verdict: int | None
     unscored: str | None = None
     rule: str | None = None
+    confidence: float | None = None
 
     @property
     def swapped(self) -> Ruling:
         """The same, of a pair whose answers change places."""
         if self.verdict is None:
             return self
-        return Ruling((0, 2, 1)[self.verdict], self.unscored, self.rule)
+        return replace(self, verdict=(0, 2, 1)[self.verdict])
 
 
 @dataclass(frozen=True, slots=True)

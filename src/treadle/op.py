@@ -43,13 +43,13 @@ import polars as pl
 import pydantic
 
 from treadle.errors import RecipeError, nearest
+from treadle.judge.rubric import rubric_hash
 from treadle.machinery.code import code_hash
 
 Role = Literal["audit", "measure", "select", "train", "evaluate", "gate"]
 ROLES: tuple[Role, ...] = ("audit", "measure", "select", "train", "evaluate", "gate")
 Factory = Callable[..., Callable[..., Any]]
 Names = tuple[str, ...] | Callable[[Mapping[str, Any]], tuple[str, ...]]
-Content = Callable[[Mapping[str, Any]], str]
 Fit = Callable[[pl.DataFrame, Mapping[str, Any], Any], bytes]
 Passes = float | Callable[[Mapping[str, Any]], float]
 Draws = bool | Callable[[Mapping[str, Any]], bool]
@@ -74,7 +74,7 @@ class Op:
     learns: Names = ()
     trainings: Shares = ()
     items: Names = ()
-    content: Content | None = None
+    rubrics: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -161,6 +161,11 @@ class BoundOp:
         passes = self.op.passes
         return float(passes(self.options) if callable(passes) else passes)
 
+    @property
+    def rubrics(self) -> tuple[str, ...]:
+        """The rubrics, by name or file, that it asks a judge by."""
+        return tuple(str(self.options[name]) for name in self.op.rubrics)
+
     def _names(self, names: Names) -> tuple[str, ...]:
         return names(self.options) if callable(names) else names
 
@@ -172,7 +177,7 @@ class BoundOp:
             self.op.name,
             dict(self.options),
             code_hash(self.op.factory.__module__),
-            *([self.op.content(self.options)] if self.op.content else []),
+            *(rubric_hash(name) for name in self.rubrics),
         ]
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -238,17 +243,18 @@ def measure(
     models: Names = (),
     fit: Fit | None = None,
     passes: Passes = 1.0,
-    content: Content | None = None,
+    rubrics: tuple[str, ...] = (),
 ) -> Callable[[Factory], Factory]:
     """Register a factory under the role `measure`.
 
-    `content` returns a hash of what the options name and do not hold, such as a file.
+    `rubrics` names the options that hold a rubric of the judge: what the rubric says counts where results
+    are cached, and the judge must be licensed under it before anything by it is used.
     `fit` reads the whole pool first. `passes` says how often the student reads a row and its reply,
     at the most and with what `fit` reads: token budgets and estimates count that.
     """
     return _register(
         "measure", reference=reference, cost=cost, needs=needs, models=models, fit=fit,
-        passes=passes, content=content,
+        passes=passes, rubrics=rubrics,
     )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from treadle.errors import (
     StoreError,
     nearest,
 )
+from treadle.judge.rows import licensed
 from treadle.machinery.code import code_hash
 from treadle.machinery.engine import Commit, Output, Stage, Task, gather
 from treadle.machinery.store import Store
@@ -187,6 +188,8 @@ def _measure(
     commits: dict[str, list[Commit]] = {}
     for bound in bounds:
         name = bound.op.name
+        if bound.rubrics:  # each time, also where everything is cached: a licence may have ended
+            licensed(context.model("judge"), bound.rubrics)
         # A model's work is counted in tokens, so who calls the student is given the lengths too.
         lengths = commits.get("length", []) if "student" in bound.models else []
         needs = [owner_of(need, commits) for need in bound.needs]

@@ -7,13 +7,13 @@ nothing to judge, and is unscored without asking. A judge whose scores decide wh
 licence for that, under the rubric it is asked with.
 
 Rubrics are options of measures by name or file, and their content counts where a result is cached
-(`rubric_hashes`), so an edited file is another judge.
+(`op.measure`), so an edited file is another judge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated
 
 from pydantic import AfterValidator
 
@@ -51,21 +51,16 @@ TagRubric = Annotated[str, AfterValidator(_of_kind("tags"))]
 """An option: the name of a rubric that names tags, or the path of a YAML file with one."""
 
 
-def rubric_hashes(*options: str) -> Callable[[Mapping[str, Any]], str]:
-    """Say how to hash the rubrics that these options of a measure name."""
+def licensed(judge: JudgeModel, rubrics: Iterable[str]) -> None:
+    """Refuse a judge that may not filter by these rubrics; those that name tags need no licence.
 
-    def hashes(given: Mapping[str, Any]) -> str:
-        return " ".join(_hash(given[name]) for name in options)
-
-    return hashes
-
-
-def _hash(name: str) -> str:
-    """Return the hash of a rubric; of one that cannot be read, which whoever asks by it will say, none."""
-    try:
-        return read_rubric(name).hash
-    except RecipeError:
-        return "unreadable"
+    Raises:
+        LicenceError: it may not.
+    """
+    for name in rubrics:
+        rubric = read_rubric(name)
+        if rubric.kind == "score":
+            judge.require(RubricJudge(judge.endpoint, rubric).identity, "filter")
 
 
 def items_of(rows: Iterable[Row]) -> list[Item]:

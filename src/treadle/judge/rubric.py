@@ -226,3 +226,11 @@ def _short(value: object) -> str:
 
 def _is_whole(value: float) -> bool:
     return abs(value - round(value)) < 1e-9
+
+
+def rubric_hash(name_or_path: str) -> str:
+    """Return the hash of a rubric; of one that cannot be read, which whoever asks by it will say, none."""
+    try:
+        return read_rubric(name_or_path).hash
+    except RecipeError:
+        return "unreadable"

@@ -13,7 +13,7 @@ from pydantic import Field
 from treadle.context import Context
 from treadle.data.row import Message, Row, from_frame
 from treadle.judge.fence import shown
-from treadle.judge.rows import ScoreRubric, items_of, rubric_hashes, score
+from treadle.judge.rows import ScoreRubric, items_of, score
 from treadle.judge.rubric import read_rubric
 from treadle.models.endpoint import Answer, Chat
 from treadle.models.protocol import Embedder
@@ -34,7 +34,7 @@ COLUMNS = {
 @measure(
     reference="arXiv:2403.12776 (CLEAR) with arXiv:2308.16175 (BSDetector)",
     cost="`samples` answers and 1 score of the judge a row; 1 encoder pass an answer",
-    models=("judge", "embedder"), content=rubric_hashes("rubric"),
+    models=("judge", "embedder"), rubrics=("rubric",),
 )  # fmt: skip
 def answer_confidence(
     *,

@@ -10,7 +10,7 @@ import polars as pl
 from treadle.context import Context
 from treadle.data.row import from_frame
 from treadle.judge.pairs import Score
-from treadle.judge.rows import NO_REPLY, ScoreRubric, rubric_hashes, score, turns_of
+from treadle.judge.rows import NO_REPLY, ScoreRubric, score, turns_of
 from treadle.op import measure
 
 COLUMNS = {
@@ -23,7 +23,7 @@ COLUMNS = {
 @measure(
     reference="arXiv:2312.15685",
     cost="2 calls of the judge a reply that carries loss, and 1 in 10 for canaries",
-    models=("judge",), content=rubric_hashes("complexity", "quality"),
+    models=("judge",), rubrics=("complexity", "quality",),
 )  # fmt: skip
 def deita_score(
     *,

@@ -11,7 +11,7 @@ from pydantic import Field
 from treadle.context import Context
 from treadle.data.row import from_frame
 from treadle.judge.pairs import Item
-from treadle.judge.rows import NO_REQUEST, ScoreRubric, rubric_hashes, said, score
+from treadle.judge.rows import NO_REQUEST, ScoreRubric, said, score
 from treadle.models.protocol import Student
 from treadle.op import measure
 
@@ -22,7 +22,7 @@ COLUMNS = {"judged_answer": pl.Float64, "judged_answer_unscored": pl.String}
     reference="arXiv:2311.15653 (MoDS: necessity)",
     cost="1 answer of the student and 1 call of the judge a row, and 1 in 10 for canaries",
     models=("student", "judge"),
-    content=rubric_hashes("rubric"),
+    rubrics=("rubric",),
     passes=2.0,  # the answer is written anew, and is about as long as the row's own
 )
 def judged_answer(

@@ -8,7 +8,7 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.row import from_frame
-from treadle.judge.rows import ScoreRubric, items_of, rubric_hashes, score
+from treadle.judge.rows import ScoreRubric, items_of, score
 from treadle.op import measure
 
 COLUMNS = {
@@ -21,7 +21,7 @@ COLUMNS = {
 @measure(
     reference="arXiv:2312.15685 (DEITA)",
     cost="1 call of the judge a row, over its prompt, and 1 in 10 for canaries",
-    models=("judge",), content=rubric_hashes("rubric"),
+    models=("judge",), rubrics=("rubric",),
 )  # fmt: skip
 def judged_complexity(
     *, rubric: ScoreRubric = "deita_complexity"

@@ -8,7 +8,7 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.row import from_frame
-from treadle.judge.rows import ScoreRubric, items_of, rubric_hashes, score
+from treadle.judge.rows import ScoreRubric, items_of, score
 from treadle.op import measure
 
 COLUMNS = {
@@ -21,7 +21,7 @@ COLUMNS = {
 @measure(
     reference="arXiv:2307.08701 (AlpaGasus); arXiv:2312.15685 (DEITA's quality, by `deita_quality`)",
     cost="1 call of the judge a row, and 1 in 10 for canaries; each asked and paid for once",
-    models=("judge",), content=rubric_hashes("rubric"),
+    models=("judge",), rubrics=("rubric",),
 )  # fmt: skip
 def judged_quality(
     *, rubric: ScoreRubric = "alpagasus"

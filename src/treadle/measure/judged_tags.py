@@ -8,7 +8,7 @@ import polars as pl
 
 from treadle.context import Context
 from treadle.data.row import from_frame
-from treadle.judge.rows import TagRubric, items_of, rubric_hashes, tag
+from treadle.judge.rows import TagRubric, items_of, tag
 from treadle.op import measure
 
 COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -20,7 +20,7 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
 @measure(
     reference="arXiv:2308.07074 (InsTag)",
     cost="1 call of the judge a row, over its prompt",
-    models=("judge",), content=rubric_hashes("rubric"),
+    models=("judge",), rubrics=("rubric",),
 )  # fmt: skip
 def judged_tags(*, rubric: TagRubric = "tags") -> Callable[[pl.DataFrame, Context], pl.DataFrame]:
     """Measure the tags that a judge gives to a row's request, as it says them, in lower case.

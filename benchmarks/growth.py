@@ -4,7 +4,8 @@
 
 Each selector chooses 1,000 rows (of vectors of 384 numbers, aimed at 100 target rows where it takes a
 target), each cell in a process of its own. `--large` adds 1,000,000 rows for selectors that need neither
-vectors nor word lists. Seconds are processor time; memory is the peak above what the process held with
+vectors nor word lists; of the others name some with `--rows 1000000 --limit 500`: they take up to 3
+minutes and, with the vectors, 12 GB. Seconds are processor time; memory is the peak above what the process held with
 the features loaded. A cell that takes more than `--limit` seconds of processor time is ended and printed
 as `over limit`. The exponent is log(time ratio) / log(rows ratio) of the two largest cells: 1 is linear,
 2 quadratic; below 1 the fixed part still counts. A student trained on the way is not trained here: what

@@ -269,3 +269,32 @@ def test_real_rewordings_are_found_that_share_few_words(
     assert {*named["id"], *named["other"]} == pair
     again = audit_rows(Pool.of(rows), ops={"semantic_duplicates": {"threshold": 0.8}})
     assert_frame_equal(again["semantic_duplicates"].rows, named)
+
+
+def houses() -> list[Row]:
+    reply = "There are several of them, and all are told of in the books."
+    asked = ("Slytherin", "Hufflepuff", "Hufflepuff please, I mean")
+    return [chat(f"Name some students of {house}", reply) for house in asked]
+
+
+@pytest.mark.parametrize("same_names", [True, False])
+def test_rows_that_ask_about_other_names_are_no_duplicates(same_names: bool) -> None:
+    rows = houses()
+    vectors = {row.id: (at(1.0), at(1.0)) for row in rows}
+    found = find(vectors, rows, same_names=same_names)
+    pairs = set(found.rows.select("id", "other").iter_rows())
+    slytherin, short, longer = (row.id for row in rows)
+    expected = {(short, longer)} if same_names else {(short, longer), (slytherin, longer)}
+    assert pairs == expected
+
+
+def test_names_part_rows_in_different_blocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = houses()
+    rows += [chat(f"Name some students of House{i}", "Told of in the books.") for i in range(9)]
+    vectors = {row.id: (at(1.0), at(1.0)) for row in rows}
+    whole = find(vectors, rows).rows
+    for size in (1, 2, 5):
+        monkeypatch.setattr(alike, "WALK_ROWS", size)
+        monkeypatch.setattr(alike, "BLOCK_ROWS", size)
+        assert_frame_equal(find(vectors, rows).rows, whole)
+    assert whole.height == 1

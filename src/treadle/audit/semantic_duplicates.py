@@ -7,6 +7,7 @@ sentence vectors are compared instead: those of the prompts and those of the rep
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import compress
 from typing import Annotated
 
 import numpy as np
@@ -18,12 +19,13 @@ from treadle.context import Context
 from treadle.data.pool import Pool
 from treadle.data.randomness import derived_rng
 from treadle.data.row import Row, from_frame
-from treadle.data.sealed_index import numbers_hash
+from treadle.data.sealed_index import numbers_hash, question
 from treadle.data.selection import FINDING_SCHEMA, Findings, vectors
 from treadle.geometry.alike import Alike, Sides, drop_alike
 from treadle.geometry.clusters import spherical_k_means
 from treadle.geometry.cosine import directions
 from treadle.op import audit
+from treadle.text.names import Names
 
 SIDES = ("prompt_embedding", "reply_embedding")
 SHARD_ROWS = 8_192
@@ -38,6 +40,7 @@ def semantic_duplicates(
     *,
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.85,
     same_numbers: bool = True,
+    same_names: bool = True,
     cluster_rows: Annotated[int, Field(ge=1)] = 20_000,
 ) -> Callable[[Pool, Context], Findings]:
     """Find rows whose prompts and whose replies both have a cosine of at least `threshold`.
@@ -48,23 +51,26 @@ def semantic_duplicates(
     kept before, `figure` the smaller of the two cosines.
 
     Encoders hardly see numbers, and problems of one template differ in little else. So rows that
-    name different numbers are not duplicates, unless `same_numbers` is off. Rows of different
-    kinds, or under different system turns, never are.
+    name different numbers are not duplicates, unless `same_numbers` is off. Nor are rows that ask
+    about different names: each prompt has a word with a capital, not at the beginning of a sentence,
+    that is nowhere in the other, unless `same_names` is off. Rows of different kinds, or under
+    different system turns, never are.
 
     Of rows with the same numbers, up to `cluster_rows` are compared pair by pair. More are first
     cut into clusters of about that size by the directions of their prompts, and duplicates that
     fall into two clusters are missed. A row without a prompt or without a reply is not compared;
     the figure `rows_not_compared` counts them.
 
-    Known failures: one exchanged name or a negation hardly moves a vector, so rows that differ in one
-    telling word are taken for one (students of Slytherin, students of Hufflepuff); look at the
-    findings. Copies in which many words were replaced at random are not found: they no longer mean
+    Known failures: one exchanged word or a negation hardly moves a vector, so rows that differ in one
+    telling word without a capital are taken for one, as are questions of which one names nothing;
+    look at the findings. A rewording that puts one name for another (the UK, Britain) is missed. Copies in which many words were replaced at random are not found: they no longer mean
     the same. Encoders read only the beginning of long texts (MiniLM 256 word pieces), so rows that
     differ after it are alike. Translations take an encoder of several languages.
 
     Args:
         threshold: what a cosine means depends on the encoder; the default was chosen for MiniLM.
         same_numbers: whether duplicates must name the same numbers, in digits.
+        same_names: whether prompts that each name what the other does not are no duplicates.
         cluster_rows: with how many rows each row is compared, about. Time grows with it.
     """
 
@@ -77,8 +83,14 @@ def semantic_duplicates(
         about = about.filter(pl.Series(is_known))
         sides = Sides(*(directions(points[is_known]) for points, _ in found))
         order = about.with_row_index("place").sort("chars", "id", descending=[True, False])
+        apart = None
+        if same_names:
+            asked = (
+                question(row) for shard in pool.shards(SHARD_ROWS) for row in from_frame(shard)
+            )
+            apart = Names.of(compress(asked, is_known), context.tick).apart
         alike = [
-            drop_alike(sides, group, threshold, tick=context.tick)
+            drop_alike(sides, group, threshold, apart=apart, tick=context.tick)
             for group in _groups(sides, order, cluster_rows)
         ]
         dropped = _named(about["id"], alike)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from treadle.geometry.cosine import BLOCK_ROWS, WALK_ROWS, Floats, Grid, cosines
 
 Positions = NDArray[np.int64]
+Apart = Callable[[Positions, Positions], NDArray[np.bool_]]
+"""Says of each pair of rows whether they are not alike, however near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,16 @@ def nearness(some: Sides, others: Sides, limit: float) -> Floats:
 
 
 def drop_alike(
-    rows: Sides, order: Positions, limit: float, *, tick: Callable[[], None] = lambda: None
+    rows: Sides,
+    order: Positions,
+    limit: float,
+    *,
+    apart: Apart | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> Alike:
     """Walk rows in order and drop each whose nearness to a row kept before reaches the limit.
 
-    Of equally near kept rows the first in order is named. Costs O(rows * rows kept * width), with
+    Of equally near kept rows the first in order is named. Pairs that are `apart` are never near. Costs O(rows * rows kept * width), with
     memory for a few blocks.
     """
     kept = np.zeros(0, dtype=np.int64)
@@ -71,11 +78,14 @@ def drop_alike(
             tick()
             before = kept[start : start + BLOCK_ROWS]
             near = nearness(inside, rows.take(before), limit)
+            _part(near, block, before, limit, apart)
             top = near.argmax(axis=1)
             value = near[np.arange(len(block)), top]
             like = np.where(value > best, before[top], like)
             best = np.maximum(best, value)
-        is_kept = _walk(nearness(inside, inside, limit), block, best, like, limit)
+        near = nearness(inside, inside, limit)
+        _part(near, block, block, limit, apart)
+        is_kept = _walk(near, block, best, like, limit)
         parts.append(Alike(block[~is_kept], like[~is_kept], best[~is_kept]))
         kept = np.concatenate([kept, block[is_kept]])
     return Alike(
@@ -83,6 +93,18 @@ def drop_alike(
         np.concatenate([part.kept for part in parts]),
         np.concatenate([part.nearness for part in parts]),
     )
+
+
+def _part(
+    near: Floats, some: Positions, others: Positions, limit: float, apart: Apart | None
+) -> None:
+    """Move pairs that are apart to the far end, in place; only near ones are asked about."""
+    is_near = near >= limit
+    rows, columns = np.flatnonzero(is_near.any(axis=1)), np.flatnonzero(is_near.any(axis=0))
+    if apart is None or not len(rows):
+        return
+    inside = np.ix_(rows, columns)
+    near[inside] = np.where(apart(some[rows], others[columns]), -1.0, near[inside])
 
 
 def _walk(

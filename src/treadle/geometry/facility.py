@@ -37,7 +37,8 @@ from treadle.geometry.neighbours import (
     similarities,
 )
 
-TILE = 512
+TILE = 2048
+"""Small products leave the threads of a BLAS waiting for each other on a busy machine."""
 ROUGH = 2.0**-18
 """A sum in single precision is off by less than this share: numpy adds in a tree of 30 levels at most
 for the sizes here, each of which errs by 2**-24."""

@@ -113,7 +113,7 @@ def _adding(name: str, factors: Factors, watch: Watch | None) -> Callable[..., t
     def add(_: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
         x = given[0]
         narrow = linear(x.float(), a)
-        total = out + (SCALE * linear(narrow, b)).to(out.dtype)
+        total = out + linear(SCALE * narrow, b).to(out.dtype)
         if watch is not None:
             if x.dim() != 3:
                 raise ModelError(
@@ -128,8 +128,8 @@ def _adding(name: str, factors: Factors, watch: Watch | None) -> Callable[..., t
     def split(x: torch.Tensor, narrow: torch.Tensor, gradient: torch.Tensor) -> None:
         assert watch is not None
         wide = gradient.detach().float()
-        watch(f"{name}.A", SCALE * (wide @ b).mT @ x.detach().float())
-        watch(f"{name}.B", SCALE * wide.mT @ narrow.detach())
+        watch(f"{name}.A", (SCALE * (wide @ b)).mT @ x.detach().float())
+        watch(f"{name}.B", wide.mT @ (SCALE * narrow.detach()))
 
     return add
 

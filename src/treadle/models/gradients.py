@@ -117,13 +117,19 @@ def adam_step(
     (m / (1 - β₁ᵗ)) / (sqrt(v / (1 - β₂ᵗ)) + ε) with t = steps + 1. `inside` is what LESS's code
     does: m / sqrt(v + ε), which for gradients below 1e-4 is little more than m.
     """
-    mean = BETA1 * first + (1 - BETA1) * gradient
-    square = BETA2 * second + (1 - BETA2) * gradient.square()
-    if epsilon == "inside":
-        return mean / (square + EPSILON).sqrt()
-    mean /= 1 - BETA1 ** (steps + 1)
-    square /= 1 - BETA2 ** (steps + 1)
-    return mean / (square.sqrt() + EPSILON)
+    is_adam = epsilon == "outside"
+    past, square = BETA1 * first, BETA2 * second
+    of_mean = 1 - BETA1 ** (steps + 1) if is_adam else 1.0
+    of_square = 1 - BETA2 ** (steps + 1) if is_adam else 1.0
+    # What does not depend on the row is divided first: five passes over all rows are left.
+    length = torch.addcmul(
+        square / of_square + (0.0 if is_adam else EPSILON),
+        gradient,
+        gradient,
+        value=(1 - BETA2) / of_square,
+    ).sqrt_()
+    step = torch.add(past / of_mean, gradient, alpha=(1 - BETA1) / of_mean)
+    return step.div_(length.add_(EPSILON) if is_adam else length)
 
 
 class _Sums:
@@ -146,18 +152,25 @@ class _Sums:
                 "together from parts. Measure with another student."
             )
         self.seen.add(name)
-        _, first, second = self.at.states[name]
-        step = adam_step(gradient, first, second, steps=self.at.steps, epsilon=self.epsilon)
-        self.adam += _sketched(step, self.sketches[name])
-        self.plain += _sketched(gradient, self.sketches[name])
+        drawn = self.sketches[name]
+        signs = torch.from_numpy(drawn.signs).to(gradient.device)
+        _, first, second = (slots(state[None], drawn) for state in self.at.states[name])
+        # Adam's step is odd: with all signs turned it is the same, turned. So slots are filled once.
+        signed = slots(gradient, drawn).mul_(signs)
+        step = adam_step(signed, first * signs, second, steps=self.at.steps, epsilon=self.epsilon)
+        self.adam += folded(step, drawn)
+        self.plain += folded(signed, drawn)
 
 
-def _sketched(tensor: torch.Tensor, drawn: Sketch) -> torch.Tensor:
-    """Return the sketch of each row: `Sketch.of` on any device."""
+def slots(tensor: torch.Tensor, drawn: Sketch) -> torch.Tensor:
+    """Return what lies in each slot of each row's sketch, without its sign."""
     coordinates = torch.from_numpy(drawn.coordinates).to(tensor.device)
-    signs = torch.from_numpy(drawn.signs).to(tensor.device)
-    signed = tensor.flatten(1).index_select(1, coordinates) * signs
-    return signed.view(len(tensor), -1, drawn.width).sum(dim=1)
+    return tensor.flatten(1).index_select(1, coordinates)
+
+
+def folded(signed: torch.Tensor, drawn: Sketch) -> torch.Tensor:
+    """Return the sketch of each row from its signed slots: with `slots`, `Sketch.of` on any device."""
+    return signed.view(len(signed), -1, drawn.width).sum(dim=1)
 
 
 def _scaled(sums: _Sums, weight: float, *, to_unit: bool) -> NDArray[np.float32]:

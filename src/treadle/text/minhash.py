@@ -9,7 +9,7 @@ their Jaccard similarity. Bands of such values turn that into a step: pairs abov
 a band almost surely, pairs well below it hardly ever. Candidates are then checked exactly, so
 hashing can lose a pair (rarely, with a known probability) and can never invent one.
 
-Plain numpy because one dependency fewer is worth more than the rest of the speed: see
+Plain numpy, which needs no package beside ours and is fast enough: see
 `benchmarks/near_duplicates.py`. Signatures are not those of datasketch or text-dedup: the same
 estimate from other hash functions. Only the choice of bands follows text-dedup.
 """

@@ -59,7 +59,7 @@ def test_a_licensed_judge_scores_rows_until_its_licence_ends(tmp_path: Path) -> 
         path = Path(command[command.index("--store") + 1]) / "licences"
         (licence,) = (tmp_path / path).glob("*.json")
         told = json.loads(licence.read_text())
-        told["findings"]["figures"][0]["value"] = 1.0
+        told["findings"]["figures"][0]["value"] = 0.5
         licence.write_text(json.dumps(told))
         late = treadle(*measure, cwd=tmp_path)
     assert late.returncode == 1, "also where every score is in the cache"

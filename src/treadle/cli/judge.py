@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treadle.cli import show
-from treadle.cli.live import Live
 from treadle.cli.options import Json
 from treadle.errors import RecipeError
 
@@ -115,6 +114,7 @@ def license(
     [bold]Exit code[/]  0: it may filter, or more; 3: it may break ties at most; 4: the budget ran out.
     """
     from treadle.cli.licensing import Asked, examine
+    from treadle.cli.live import phases
     from treadle.report.licence import licence_page
 
     asked = Asked(rubric, pairs, people, fresh, own, seed, by, store)
@@ -122,7 +122,7 @@ def license(
         _asking(url, model, f"licence of {model}", store, key_env=key_env, wire=wire,
                 prices=(price_prompt, price_reply), concurrency=concurrency, usd=budget_usd,
                 requests=budget_requests) as endpoint,
-        Live(is_shown=not json) as live,
+        phases(is_shown=not json) as live,
     ):  # fmt: skip
         licence, exam, path = examine(endpoint, asked, live)
     page = licence_page(licence, exam)
@@ -234,12 +234,13 @@ def compare(
     [bold]Example[/]  treadle judge compare pairs.jsonl --url http://127.0.0.1:8080/v1 --model qwen
     """
     from treadle.cli.licensing import compared
+    from treadle.cli.live import phases
 
     with (
         _asking(url, model, f"comparisons by {model}", store, key_env=key_env, wire=wire,
                 prices=(price_prompt, price_reply), concurrency=concurrency, usd=budget_usd,
                 requests=budget_requests) as endpoint,
-        Live(is_shown=not json) as live,
+        phases(is_shown=not json) as live,
     ):  # fmt: skip
         found = compared(endpoint, rubric, pairs, store, live, unlicensed=unlicensed)
     if json:

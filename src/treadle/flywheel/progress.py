@@ -139,7 +139,8 @@ class Bars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        if self.console.is_terminal:  # else there is nothing to stop, and it would print an empty line
+            self._bars.stop()
 
     def stage(self, name: str) -> None:
         self._stage, self._began = name, time.monotonic()

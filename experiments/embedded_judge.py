@@ -23,11 +23,11 @@ from concordance import Interval
 from judge_replay import lines
 from tables import Cell, Tables, shown
 from treadle.judge.benchmark.fresh import adversarial, draw, verifier
+from treadle.judge.figures.powers import examine
+from treadle.judge.figures.verdicts import Verdicts
 from treadle.judge.pairs import Compares, Pair
 from treadle.judge.pairwise import PairwiseJudge
-from treadle.judge.powers import examine
 from treadle.judge.scoring import RubricJudge
-from treadle.judge.verdicts import Verdicts
 from treadle.machinery.calls import CallBook
 from treadle.models import load
 from treadle.models.embedded_file import gguf_path

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from concordance import Interval
 from tables import Cell, Tables, shown
-from treadle.judge.powers import Power, Report, examine
-from treadle.judge.ppi import powered_mean
-from treadle.judge.proportions import Figure
-from treadle.judge.verdicts import Verdicts, read_verdicts
+from treadle.judge.figures.powers import Power, Report, examine
+from treadle.judge.figures.ppi import powered_mean
+from treadle.judge.figures.proportions import Figure
+from treadle.judge.figures.verdicts import Verdicts, read_verdicts
 
 SETS = {"natural": "people", "gptinst": "adversarial"}
 ANSWERS = {"0": 0, "1": 1, "2": 2, "Tie": 0}

@@ -11,9 +11,9 @@ import numpy as np
 
 from treadle.errors import BudgetError
 from treadle.judge.benchmark.whole import Benchmark
-from treadle.judge.labels import content
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts
+from treadle.judge.labels.people import content
 from treadle.judge.pairs import Identity, Item, Pair, Score
-from treadle.judge.verdicts import UNSCORED, Verdicts
 from treadle.models.endpoint.answers import Progress
 
 IDENTITY = Identity("http://127.0.0.1:9/v1", "knobs", "pairwise", "p", "helpful", "r")

@@ -16,10 +16,10 @@ import pytest
 from command_line import treadle
 from judging import asked, endpoint_at
 from treadle.errors import LicenceError
-from treadle.judge import checking
 from treadle.judge.benchmark import fresh
 from treadle.judge.benchmark.whole import build
-from treadle.judge.licence import _seal
+from treadle.judge.licensing import checking
+from treadle.judge.licensing.licence import _seal
 from treadle.judge.model import JudgeModel
 from treadle.judge.pairs import Pair
 from treadle.judge.pairwise import PairwiseJudge

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from treadle.judge.agreement import cohen_kappa, fleiss_kappa, kendall, krippendorff_alpha, spearman
+from treadle.judge.figures.agreement import (
+    cohen_kappa,
+    fleiss_kappa,
+    kendall,
+    krippendorff_alpha,
+    spearman,
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=40))

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from treadle.judge.calibration import auroc, calibration_error, claims, curve
-from treadle.judge.groups import best_of_accuracy, intransitivity
-from treadle.judge.ppi import labels_to_decide, powered_mean
-from treadle.judge.verdicts import UNSCORED, Verdicts
-from treadle.judge.win_rate import win_rate
+from treadle.judge.figures.calibration import auroc, calibration_error, claims, curve
+from treadle.judge.figures.groups import best_of_accuracy, intransitivity
+from treadle.judge.figures.ppi import labels_to_decide, powered_mean
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts
+from treadle.judge.figures.win_rate import win_rate
 
 Rng = np.random.Generator
 

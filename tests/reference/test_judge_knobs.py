@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from treadle.judge import reliability as r
-from treadle.judge.proportions import Figure
-from treadle.judge.verdicts import Verdicts
+from treadle.judge.figures import reliability as r
+from treadle.judge.figures.proportions import Figure
+from treadle.judge.figures.verdicts import Verdicts
 
 RUNS = 1_000
 ITEMS = 600

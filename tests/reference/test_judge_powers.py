@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from treadle.errors import DataError
-from treadle.judge.powers import examine
-from treadle.judge.verdicts import UNSCORED, Verdicts, read_verdicts
+from treadle.judge.figures.powers import examine
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts, read_verdicts
 
 Rng = np.random.Generator
 

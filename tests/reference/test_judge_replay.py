@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from treadle.judge import reliability as r
-from treadle.judge.agreement import cohen_kappa
-from treadle.judge.ppi import powered_mean
-from treadle.judge.verdicts import UNSCORED, Verdicts, read_verdicts
+from treadle.judge.figures import reliability as r
+from treadle.judge.figures.agreement import cohen_kappa
+from treadle.judge.figures.ppi import powered_mean
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts, read_verdicts
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -15,8 +15,8 @@ from command_line import treadle
 from licensed import Knobs, KnownJudge
 from treadle.judge.benchmark import fresh
 from treadle.judge.benchmark.whole import Benchmark, build, with_given
-from treadle.judge.label_files import read_people
-from treadle.judge.licence import earn
+from treadle.judge.labels.files import read_people
+from treadle.judge.licensing.licence import earn
 from treadle.judge.pairs import Pair
 from treadle.judge.scripted_judge import ScriptedJudge, write_gold
 from treadle.machinery.store import Store

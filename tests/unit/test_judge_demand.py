@@ -13,7 +13,7 @@ from licensed import Knobs, KnownJudge
 from treadle.errors import LicenceError
 from treadle.judge.benchmark import demand
 from treadle.judge.benchmark.whole import build, is_complete
-from treadle.judge.licence import earn, licence_path, load
+from treadle.judge.licensing.licence import earn, licence_path, load
 from treadle.judge.scripted_judge import ScriptedJudge
 from treadle.machinery.store import Store
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from treadle.errors import DataError, StoreError
-from treadle.judge.agreement import cohen_kappa, krippendorff_alpha
-from treadle.judge.label_book import LabelBook
-from treadle.judge.label_files import read_given, read_pairs, read_people
-from treadle.judge.labels import majority
+from treadle.judge.figures.agreement import cohen_kappa, krippendorff_alpha
+from treadle.judge.labels.book import LabelBook
+from treadle.judge.labels.files import read_given, read_pairs, read_people
+from treadle.judge.labels.people import majority
 from treadle.machinery.lock import only_writer
 
 TEXTS = {"request": "2 + 2?", "answer_1": "4", "answer_2": "5"}

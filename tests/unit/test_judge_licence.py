@@ -13,8 +13,8 @@ from treadle.errors import BudgetError, LicenceError, RecipeError
 from treadle.judge.benchmark import fresh
 from treadle.judge.benchmark.own import own_pairs
 from treadle.judge.benchmark.whole import Benchmark, build, own_tasks, with_given
-from treadle.judge.labels import Label, People, content
-from treadle.judge.licence import Licence, _seal, earn, licence_path, load
+from treadle.judge.labels.people import Label, People, content
+from treadle.judge.licensing.licence import Licence, _seal, earn, licence_path, load
 from treadle.judge.pairs import Item, Pair
 from treadle.machinery.store import Store
 

@@ -12,13 +12,13 @@ import pytest
 from judging import asked, endpoint_at, scripted
 from treadle.errors import JudgeError, RecipeError
 from treadle.judge.best_of import Best, Group, best_by_pairs, best_by_scores
+from treadle.judge.figures.reliability import both_order_accuracy
+from treadle.judge.figures.verdicts import UNSCORED
 from treadle.judge.pairs import Pair
 from treadle.judge.pairwise import PairwiseJudge
 from treadle.judge.panel import Panel, majority
-from treadle.judge.reliability import both_order_accuracy
 from treadle.judge.scoring import RubricJudge
 from treadle.judge.scripted_judge import ScriptedJudge, write_gold
-from treadle.judge.verdicts import UNSCORED
 
 PAIRS = [
     Pair(f"p{i}", f"Question {i}", f"right {i}" if i % 2 else f"wrong {i}",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from treadle.errors import DataError, ModelError
+from treadle.judge.figures.verdicts import UNSCORED
 from treadle.judge.pairs import Item, Pair
-from treadle.judge.verdicts import UNSCORED
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

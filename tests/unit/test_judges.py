@@ -8,12 +8,12 @@ import pytest
 from judging import asked, endpoint_at, scripted
 from treadle.errors import BudgetError, DataError, JudgeError, RecipeError
 from treadle.judge import asking
+from treadle.judge.figures.verdicts import UNSCORED
 from treadle.judge.pairs import Item, Pair, Score
 from treadle.judge.pairwise import PairwiseJudge
 from treadle.judge.rubric import read_rubric
 from treadle.judge.scoring import RubricJudge
 from treadle.judge.tagging import TagJudge
-from treadle.judge.verdicts import UNSCORED
 from treadle.machinery.calls import Limits
 from treadle.machinery.code import sources
 from treadle.models.endpoint.fault_server import FaultServer
@@ -241,8 +241,8 @@ def test_an_identity_changes_with_model_address_rubric_and_kind(tmp_path: Path) 
 def test_an_identity_hashes_every_module_that_asks_or_reads(name: str) -> None:
     """What is imported and not hashed must not decide what is asked or how it is read."""
     elsewhere = {
-        "treadle.judge", "treadle.judge.canaries", "treadle.judge.pairs", "treadle.judge.verdicts",
-        "treadle.judge.proportions", f"treadle.judge.{name}",
+        "treadle.judge", "treadle.judge.canaries", "treadle.judge.pairs", "treadle.judge.figures.verdicts",
+        "treadle.judge.figures.proportions", f"treadle.judge.{name}",
     }  # fmt: skip
     files = {n for n, source in sources(f"treadle.judge.{name}").items() if source}
     found = {n for n in files if n.startswith("treadle.judge")}

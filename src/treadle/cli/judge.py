@@ -14,7 +14,7 @@ from treadle.cli.options import Json
 from treadle.errors import RecipeError
 
 if TYPE_CHECKING:
-    from treadle.judge.licence import Licence
+    from treadle.judge.licensing.licence import Licence
     from treadle.models.endpoint import Endpoint
 
 REFUSED = 3
@@ -147,8 +147,8 @@ def _write(path: Path, licence: Licence, page: str, out: Path | None) -> list[Pa
 
 def _tell(licence: Licence, json: bool) -> None:
     """Print a licence: the power, and what stands in the way of more."""
-    from treadle.judge.checking import SAID
-    from treadle.judge.powers import ALL
+    from treadle.judge.figures.powers import ALL
+    from treadle.judge.licensing.checking import SAID
     from treadle.report.licence_figures import stands
 
     if json:
@@ -183,8 +183,8 @@ def show_licence(
 
     [bold]Exit code[/]  1: it does not hold (edited, or its replies are not here).
     """
-    from treadle.judge.checking import checked
-    from treadle.judge.licence import read
+    from treadle.judge.licensing.checking import checked
+    from treadle.judge.licensing.licence import read
     from treadle.machinery.disk import Disk
     from treadle.machinery.store import Store
     from treadle.report.licence import licence_page

@@ -13,19 +13,19 @@ import numpy as np
 
 from treadle.cli.live import Live
 from treadle.errors import DataError, RecipeError
-from treadle.judge import checking
 from treadle.judge.benchmark import own, whole
-from treadle.judge.examination import Examination, figure
-from treadle.judge.label_book import LabelBook
-from treadle.judge.label_files import read_given, read_pairs, read_people
-from treadle.judge.labels import People
-from treadle.judge.licence import Licence, earn, licence_path
+from treadle.judge.figures.ppi import FEWEST_LABELS, labels_to_decide, powered_mean
+from treadle.judge.figures.proportions import Figure
+from treadle.judge.figures.verdicts import UNSCORED
+from treadle.judge.figures.win_rate import win_rate
+from treadle.judge.labels.book import LabelBook
+from treadle.judge.labels.files import read_given, read_pairs, read_people
+from treadle.judge.labels.people import People
+from treadle.judge.licensing import checking
+from treadle.judge.licensing.examination import Examination, figure
+from treadle.judge.licensing.licence import Licence, earn, licence_path
 from treadle.judge.model import unlicensed as leave
-from treadle.judge.ppi import FEWEST_LABELS, labels_to_decide, powered_mean
-from treadle.judge.proportions import Figure
 from treadle.judge.rubric import read_rubric
-from treadle.judge.verdicts import UNSCORED
-from treadle.judge.win_rate import win_rate
 from treadle.machinery.disk import Disk, explained
 from treadle.machinery.store import Store
 from treadle.models.endpoint import Endpoint

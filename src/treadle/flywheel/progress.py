@@ -139,7 +139,9 @@ class Bars:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.console.is_terminal:  # else there is nothing to stop, and it would print an empty line
+        if (
+            self.console.is_terminal
+        ):  # else there is nothing to stop, and it would print an empty line
             self._bars.stop()
 
     def stage(self, name: str) -> None:

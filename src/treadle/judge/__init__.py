@@ -1,12 +1,10 @@
-"""Judges: how far a model's verdicts can be trusted, and what they may be used for.
+"""Judges: models that say which answer is better, how good one is, or what a request asks for.
 
-Asking: `rubric` the words · `fence` what keeps rows from talking · `shells`, `rulings` what needs no judge ·
-`asking`, `reading` a prompt and its verdict · `pairwise`, `scoring`, `tagging` judges behind endpoints ·
-`canaries` known answers in every batch · `panel`, `best_of` several judges, several answers · `reward`
-classifiers on this machine · `scripted_judge` a server for tests whose faults are known.
+`pairs` what a judge is shown and who it is · `rubric` what it goes by · `fence`, `shells`, `asking`,
+`reading`, `rulings` how it is asked and what counts as a verdict · `pairwise`, `scoring`, `tagging`,
+`panel`, `best_of`, `reward` kinds of judges · `canaries` known answers in every batch · `rows`, `model` the
+judge of a run · `scripted_judge` a server for tests.
 
-Trusting: `pairs` what a judge is shown and who it is · `verdicts` what a judge said about labelled pairs, in both orders · `proportions` intervals ·
-`agreement` kappas, alpha, correlations · `reliability` the figures of the reliability benchmark ·
-`powers` which of them a judge must reach to filter, to gate, or only to break ties · `ppi` few labels
-of people and many verdicts as one estimate.
+`figures` what verdicts are worth · `benchmark` what a judge is examined on · `labels` those of people ·
+`licensing` the licence that a judge must earn before its verdicts may filter or gate.
 """

@@ -24,8 +24,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from treadle.errors import JudgeError
+from treadle.judge.figures.proportions import wilson
 from treadle.judge.pairs import Item
-from treadle.judge.proportions import wilson
 
 SHARE = 0.05
 FEWEST = 3

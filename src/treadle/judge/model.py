@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from treadle.errors import LicenceError
-from treadle.judge import checking
+from treadle.judge.figures.powers import Power
+from treadle.judge.licensing import checking
 from treadle.judge.pairs import Identity
-from treadle.judge.powers import Power
 from treadle.models.endpoint import Endpoint
 
 FOLDER = "licences"

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from treadle.judge.verdicts import UNSCORED, Ints, Verdicts
+from treadle.judge.figures.verdicts import UNSCORED, Ints, Verdicts
 from treadle.models.endpoint.answers import Progress
 
 

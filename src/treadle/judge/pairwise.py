@@ -22,11 +22,11 @@ from treadle.errors import RecipeError
 from treadle.judge import asking, canaries
 from treadle.judge.asking import Asker, Sheet
 from treadle.judge.canaries import CanaryResult, Watch
+from treadle.judge.figures.verdicts import Verdicts
 from treadle.judge.pairs import Identity, Pair, as_verdicts, nothing, unseen
 from treadle.judge.reading import read_confidence, read_word, text_of
 from treadle.judge.rubric import Rubric, read_rubric
 from treadle.judge.rulings import Ruling, Rulings, by_rule
-from treadle.judge.verdicts import Verdicts
 from treadle.models.endpoint.answers import Answer, Failure, Progress
 from treadle.models.endpoint.client import Endpoint
 

@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from treadle.errors import RecipeError
-from treadle.judge.agreement import krippendorff_alpha
+from treadle.judge.figures.agreement import krippendorff_alpha
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts
 from treadle.judge.pairs import Compares, Identity, Pair, as_verdicts, nothing, unseen
-from treadle.judge.verdicts import UNSCORED, Verdicts
 from treadle.models.endpoint.answers import Progress
 
 

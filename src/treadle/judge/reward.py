@@ -29,10 +29,10 @@ from treadle.data.template import neutralise
 from treadle.errors import ModelError
 from treadle.judge.asking import prompt_hash, refuse_twins, too_long
 from treadle.judge.fence import shown
+from treadle.judge.figures.verdicts import Verdicts
 from treadle.judge.pairs import Identity, Item, Pair, Score, nothing, unseen
 from treadle.judge.rulings import compare_by_scores
 from treadle.judge.shells import shell
-from treadle.judge.verdicts import Verdicts
 from treadle.models import weights
 from treadle.models.batching import cuts
 from treadle.models.endpoint.answers import Progress

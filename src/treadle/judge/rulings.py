@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from treadle.judge import asking
 from treadle.judge.fence import shown
+from treadle.judge.figures.verdicts import Verdicts
 from treadle.judge.pairs import Item, Pair, Score, as_verdicts
 from treadle.judge.shells import shell
-from treadle.judge.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from treadle.errors import RecipeError
 from treadle.judge import asking, canaries
 from treadle.judge.asking import Asker, Sheet
 from treadle.judge.canaries import CanaryResult, Twin, Watch
+from treadle.judge.figures.verdicts import Verdicts
 from treadle.judge.pairs import Identity, Item, Pair, Score, nothing, unseen
 from treadle.judge.reading import read_dimensions, read_expectation, read_number, text_of
 from treadle.judge.rubric import Rubric, Scale, read_rubric
 from treadle.judge.rulings import compare_by_scores
 from treadle.judge.shells import shell
-from treadle.judge.verdicts import Verdicts
 from treadle.models.endpoint.answers import Answer, Failure, Progress
 from treadle.models.endpoint.client import Endpoint
 

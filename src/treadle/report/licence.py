@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from treadle.judge.benchmark.whole import Benchmark
-from treadle.judge.examination import Examination
-from treadle.judge.licence import Licence
-from treadle.judge.powers import ALL, Power
+from treadle.judge.figures.powers import ALL, Power
+from treadle.judge.licensing.examination import Examination
+from treadle.judge.licensing.licence import Licence
 from treadle.report import licence_examples, plot
 from treadle.report.licence_figures import POWER, bars, robustness, stands
 from treadle.report.markup import Child, Column, Safe, Section, absent, explain, join, table, tag

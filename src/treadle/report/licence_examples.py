@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from treadle.judge.examination import Examination
+from treadle.judge.figures.verdicts import UNSCORED
+from treadle.judge.licensing.examination import Examination
 from treadle.judge.pairs import Pair
-from treadle.judge.verdicts import UNSCORED
 from treadle.report.markup import Child, Column, Safe, Section, absent, explain, join, table, tag
 from treadle.report.numbers import count
 

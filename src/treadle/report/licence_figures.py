@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from treadle.judge.licence import Licence
+from treadle.judge.licensing.licence import Licence
 from treadle.report import plot
 from treadle.report.markup import Child, Column, Safe, Section, explain, join, table, tag
 from treadle.report.numbers import ABSENT, count, fixed, interval, number, plural

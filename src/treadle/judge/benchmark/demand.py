@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from treadle.judge.benchmark.changes import repeated, slipped
 from treadle.judge.benchmark.shells import MASTER_KEYS, letters, words
 from treadle.judge.benchmark.texts import WORDS
-from treadle.judge.groups import group_name
+from treadle.judge.figures.groups import group_name
 from treadle.judge.pairs import Pair
 
 Random = random.Random

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from treadle.judge.benchmark.numbers import NUMBERS
 from treadle.judge.benchmark.task import Task, task
 from treadle.judge.benchmark.texts import TEXTS
-from treadle.judge.groups import group_name
+from treadle.judge.figures.groups import group_name
 from treadle.judge.pairs import Pair
 
 FAMILIES = {**NUMBERS, **TEXTS}

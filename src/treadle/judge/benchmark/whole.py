@@ -18,7 +18,7 @@ import polars as pl
 from treadle.data.pool import from_parquet, to_parquet
 from treadle.errors import DataError, RecipeError
 from treadle.judge.benchmark import changes, demand, fresh, shells
-from treadle.judge.labels import Label, People
+from treadle.judge.labels.people import Label, People
 from treadle.judge.pairs import Item, Pair
 from treadle.machinery.code import file_hash
 

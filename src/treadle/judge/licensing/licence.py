@@ -32,9 +32,9 @@ from treadle.judge.benchmark.whole import (
     is_complete,
     to_blobs,
 )
-from treadle.judge.examination import PHASES, Examination, Heard, ask, findings, nobody
+from treadle.judge.figures.powers import Power
+from treadle.judge.licensing.examination import PHASES, Examination, Heard, ask, findings, nobody
 from treadle.judge.pairs import Compares, Identity, Scores
-from treadle.judge.powers import Power
 from treadle.machinery.disk import Disk, explained
 from treadle.machinery.store import Store
 

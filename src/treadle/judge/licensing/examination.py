@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from treadle.errors import BudgetError
-from treadle.judge import calibration, reliability
-from treadle.judge.agreement import kendall, spearman
 from treadle.judge.benchmark.whole import Benchmark
-from treadle.judge.labels import content
+from treadle.judge.figures import calibration, reliability
+from treadle.judge.figures.agreement import kendall, spearman
+from treadle.judge.figures.powers import ALL, Report, examine
+from treadle.judge.figures.proportions import Figure
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts
+from treadle.judge.labels.people import content
 from treadle.judge.pairs import Compares, Item, Pair, Score, Scores
-from treadle.judge.powers import ALL, Report, examine
-from treadle.judge.proportions import Figure
-from treadle.judge.verdicts import UNSCORED, Verdicts
 from treadle.models.endpoint.answers import Progress
 
 Heard = Callable[[str, Progress], None]

@@ -17,11 +17,11 @@ from typing import Any
 import pydantic
 
 from treadle.errors import LicenceError
-from treadle.judge.examination import Examination
-from treadle.judge.licence import AGAIN, Licence, licence_path, read, recomputed
+from treadle.judge.figures.powers import ALL, Power
+from treadle.judge.licensing.examination import Examination
+from treadle.judge.licensing.licence import AGAIN, Licence, licence_path, read, recomputed
 from treadle.judge.pairs import Identity, Scores
 from treadle.judge.pairwise import PairwiseJudge
-from treadle.judge.powers import ALL, Power
 from treadle.judge.rubric import Rubric
 from treadle.judge.scoring import RubricJudge
 from treadle.machinery.calls import Limits

@@ -15,8 +15,8 @@ from itertools import combinations
 
 import numpy as np
 
-from treadle.judge.proportions import Figure, share
-from treadle.judge.verdicts import UNSCORED, Verdicts
+from treadle.judge.figures.proportions import Figure, share
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts
 
 Edges = dict[tuple[int, int], int]
 """For answers (a, b): 1 where a was found better, -1 where b was, 0 for a tie."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from treadle.judge.label_files import read_people
-from treadle.judge.labels import Label, People, content
+from treadle.judge.labels.files import read_people
+from treadle.judge.labels.people import Label, People, content
 from treadle.judge.pairs import Item, Pair
 from treadle.machinery.disk import Disk, explained
 from treadle.machinery.lock import only_writer

@@ -12,9 +12,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.judge.agreement import cohen_kappa
-from treadle.judge.proportions import Figure, difference, mean, share
-from treadle.judge.verdicts import UNSCORED, Verdicts
+from treadle.judge.figures.agreement import cohen_kappa
+from treadle.judge.figures.proportions import Figure, difference, mean, share
+from treadle.judge.figures.verdicts import UNSCORED, Verdicts
 
 Floats = NDArray[np.float64]
 RESAMPLES = 1_000

@@ -23,9 +23,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from treadle.judge import calibration, groups, reliability
-from treadle.judge.proportions import Figure
-from treadle.judge.verdicts import Verdicts
+from treadle.judge.figures import calibration, groups, reliability
+from treadle.judge.figures.proportions import Figure
+from treadle.judge.figures.verdicts import Verdicts
 
 Power = Literal["gate", "filter", "break_ties", "nothing"]
 State = Literal["passed", "failed", "not measured"]

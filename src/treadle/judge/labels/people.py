@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.judge.agreement import Scale, cohen_kappa, krippendorff_alpha
+from treadle.judge.figures.agreement import Scale, cohen_kappa, krippendorff_alpha
 from treadle.judge.pairs import Item, Pair
 
 Votes = Mapping[str, Mapping[str, float]]

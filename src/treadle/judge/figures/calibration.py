@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from treadle.judge.proportions import Figure, normal_quantile, share
-from treadle.judge.verdicts import Verdicts
+from treadle.judge.figures.proportions import Figure, normal_quantile, share
+from treadle.judge.figures.verdicts import Verdicts
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.errors import DataError
-from treadle.judge.proportions import Figure, mean, normal_quantile
+from treadle.judge.figures.proportions import Figure, mean, normal_quantile
 
 Floats = NDArray[np.float64]
 FEWEST_LABELS = 50

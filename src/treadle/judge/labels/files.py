@@ -21,7 +21,7 @@ from typing import TypeVar
 from treadle.data.formats.raw import Raw
 from treadle.data.formats.sources import expand, records
 from treadle.errors import DataError, nearest
-from treadle.judge.labels import Label, People, content
+from treadle.judge.labels.people import Label, People, content
 from treadle.judge.pairs import Item, Pair
 
 Thing = TypeVar("Thing", Pair, Item)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.judge.proportions import Figure, mean, normal_quantile
+from treadle.judge.figures.proportions import Figure, mean, normal_quantile
 
 Floats = NDArray[np.float64]
 STEPS = 60

@@ -15,7 +15,7 @@ from treadle.context import Context
 from treadle.data.selection import Budget
 from treadle.geometry.cells import cells
 from treadle.geometry.cosine import coarse, directions
-from treadle.geometry.facility import greedy_facility_location
+from treadle.geometry.facility import _Dense, greedy_facility_location
 from treadle.select.facility_location import facility_location
 from vectors import clustered, cosine, frame, places
 
@@ -139,6 +139,16 @@ def test_enough_neighbours_are_as_good_as_all_pairs() -> None:
     value = np.clip(cosine(clustered(300)), 0, None)
     reached = [value[:, f.order].max(axis=1).sum() for f in (near, exact)]
     assert reached[0] > 0.98 * reached[1]
+
+
+def test_a_rough_bound_is_never_below_the_gain_and_hardly_above() -> None:
+    rounded, unit_ = coarse(directions(clustered(3_000, width=16)))
+    covered = _Dense.over(rounded)
+    for taken in (5, 1_000, 2_345):
+        covered.take(taken)
+        for position in range(0, 3_000, 7):
+            gain, bound = covered.gain(position), covered.bound(position)
+            assert gain <= bound <= gain + 1e-5 * 3_000 * unit_
 
 
 IN_CELLS = {"exact_up_to": 0, "compared_up_to": 0, "neighbours": 32, "cell_rows": 40}

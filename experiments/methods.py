@@ -136,10 +136,19 @@ LEFT_OUT = {
     "prompt_embedding": "a vector: read by the audits of meaning",
     "reply_embedding": "a vector: read by the audits of meaning",
     "toxicity": "offensive words, of which these pools have none to speak of",
+    "judged_quality": "asks a judge, and none that would be licensed runs here",
+    "judged_complexity": "asks a judge",
+    "judged_answer": "asks a judge",
+    "judged_tags": "asks a judge",
+    "merged_tags": "lists, from judged_tags: read by tag_cover",
+    "deita_score": "asks a judge",
+    "answer_confidence": "asks a judge",
+    "curated_score": "repairs the ratings of a judge, which these pools do not have",
 }
 """Measures that are no single number a row, or look for what is not there."""
 
 METHODS_LEFT_OUT = {
+    "ds2": "goes by the ratings of a judge",
     "mods": "trains a student on the way: a minute and more a budget",
     "p3": "trains students on the way",
     "diversify_and_conquer": "trains students on the way",

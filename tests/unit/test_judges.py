@@ -146,8 +146,9 @@ def test_the_complexity_of_a_request_is_asked_once_whatever_its_answers(tmp_path
         judge = RubricJudge(endpoint, "deita_complexity", canary_share=0)
         scores = judge.score(items)
         assert asked(tmp_path) == 2
-        with pytest.raises(RecipeError, match="cannot compare"):
-            judge.compare(PAIRS)
+        compared = judge.compare([Pair("two requests", "", "Hi", request, 2)])
+        assert compared.first.tolist() == compared.second.tolist() == [2]
+        assert asked(tmp_path) == 2, "these two were scored above"
         watched = RubricJudge(endpoint, "deita_complexity")
         watched.score(items)
         assert watched.canaries.shown == 3

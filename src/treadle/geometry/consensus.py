@@ -91,7 +91,7 @@ def solve(counts: Counts, *, steps: int = STEPS) -> Noise:
         optimize.minimize(
             _loss, np.concatenate([(lead * np.eye(levels)).ravel(), prior]), args=(counts,),
             jac=True, method="L-BFGS-B",
-            options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-15, "gtol": 1e-9},
+            options={"maxiter": steps, "maxfun": 2 * steps, "ftol": 1e-10, "gtol": 1e-9},
         )
         for lead in LEADS for prior in priors
     ]  # fmt: skip

@@ -74,8 +74,8 @@ def curated_score(
     neighbours. On made rows with two ratings in ten wrong, the share of right ones went from 0.80 to
     0.99 where all near rows deserved the same, from 0.81 to 0.91 where one row in ten did not, and from
     0.81 *down* to 0.68 where four in ten did not. A rater's slips and rows that differ cannot be told
-    apart, but where near rows agree little (`least_agreement`) nothing is repaired, which stops the
-    last case. Quality is not what sentence vectors were made to show, so look at doubted rows first.
+    apart, but where near rows agree little (`least_agreement`) nothing is repaired, which mostly stops
+    the last case. Quality is not what sentence vectors were made to show, so look at doubted rows first.
 
     A row without rating or vector is unscored; so is one outside the pool (target rows).
 

@@ -1,5 +1,7 @@
 """The call path to an endpoint: each fault handled, nothing paid twice, no limit passed, no key written."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -367,3 +369,45 @@ def test_an_unknown_price_refuses_to_start_and_a_known_one_is_exact(
 def test_a_missing_key_is_told_by_the_name_of_its_variable(book: CallBook) -> None:
     with pytest.raises(RecipeError, match="NO_SUCH_KEY is not set"):
         opened(book, "http://127.0.0.1:9/v1", key_env="NO_SUCH_KEY")
+
+
+INTERRUPTED = '''
+import sys, threading, time
+from concurrent.futures import Future
+from pathlib import Path
+from treadle.machinery.calls import CallBook, Limits, Session
+from treadle.models.endpoint import Address, Chat, Endpoint
+
+class SlowDisk(Session):
+    """Writes down what came after half a second."""
+
+    def settle(self, *what):
+        done = Future()
+        write = super().settle
+        threading.Timer(0.5, lambda: done.set_result(write(*what).result())).start()
+        return done
+
+began = time.monotonic()
+
+def tick():
+    if time.monotonic() - began > 0.5:
+        raise KeyboardInterrupt
+
+book = CallBook(Path(sys.argv[2]))
+try:
+    with Endpoint(Address(sys.argv[1], "m", deadline_s=60.0), SlowDisk(book, "test", Limits())) as endpoint:
+        endpoint.ask([Chat.of(f"question {i}", max_tokens=9) for i in range(20)], tick=tick)
+except KeyboardInterrupt:
+    print(sum(line["open"] for line in book.costs()))
+finally:
+    book.close()
+'''
+
+
+def test_ctrl_c_leaves_no_try_open_and_no_noise(tmp_path: Path) -> None:
+    with FaultServer(tmp_path, share=1.0, kinds=("hang",)) as server:
+        words = [sys.executable, "-c", INTERRUPTED, server.url, str(tmp_path / "calls.sqlite")]
+        told = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.split() == ["0"]
+    assert told.stderr == ""

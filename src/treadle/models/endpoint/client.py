@@ -105,7 +105,8 @@ class Endpoint:
             raise
 
     def close(self) -> None:
-        """Close the connections."""
+        """Give up what is still in flight, write down what it may have cost, and close the connections."""
+        self._run(self._give_up())
         self._run(self._sender.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -119,6 +120,12 @@ class Endpoint:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _give_up(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _open(self) -> tuple[Pace, Sender]:
         return Pace(self.address.concurrency), Sender(self.address)
@@ -343,13 +350,26 @@ class Endpoint:
                 body = sent.body if sent.status == 200 else None
                 outcome = Outcome(cost, seconds, sent.status, sent.fault, body)
                 settled = self.session.settle(number, worst, outcome)
-                await asyncio.shield(asyncio.wrap_future(settled))
+                await _written(asyncio.wrap_future(settled))
                 progress.in_flight -= 1
                 progress.tokens += cost.tokens
                 progress.usd += cost.nano_usd / 1e9
         finally:
             await self._pace.leave()
         return sent
+
+
+async def _written(future: asyncio.Future[None]) -> None:
+    """Wait until something is written down, however often we are given up meanwhile."""
+    is_given_up = False
+    while not future.done():
+        try:
+            await asyncio.shield(future)
+        except asyncio.CancelledError:
+            is_given_up = True
+    if is_given_up:
+        raise asyncio.CancelledError
+    future.result()
 
 
 def _text(raw: bytes, call: Chat, wire: Wire) -> str:

@@ -27,19 +27,18 @@ import argparse
 import contextlib
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from treadle.judge.scripted_personas import PERSONAS, Knobs, Shown, logprobs, read_gold
+from treadle.models.endpoint.loopback import Loopback
 
 KNOBS = ("accuracy", "primacy", "longer", "own", "noise", "fooled")
 
 
-class ScriptedJudge:
+class ScriptedJudge(Loopback):
     """The server as a process, for the length of a `with`."""
 
     def __init__(
@@ -47,33 +46,14 @@ class ScriptedJudge:
         log: Path | None = None, **knobs: float,
     ) -> None:  # fmt: skip
         """Prepare to serve. `knobs` are those named above; `log` gets every request's body."""
-        self._arguments = ["--persona", persona, "--seed", str(seed), "--port", str(port)]
+        arguments = ["--persona", persona, "--seed", str(seed)]
         for name, path in (("gold", gold), ("log", log)):
-            self._arguments += [f"--{name}", str(path)] if path else []
+            arguments += [f"--{name}", str(path)] if path else []
         for name, value in knobs.items():
             if name not in KNOBS:
                 raise TypeError(f"no knob {name!r}; there are {', '.join(KNOBS)}")
-            self._arguments += [f"--{name}", str(value)]
-        self._process: subprocess.Popen[str] | None = None
-        self.port = port
-
-    def __enter__(self) -> ScriptedJudge:
-        command = [sys.executable, "-m", "treadle.judge.scripted_judge", *self._arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+            arguments += [f"--{name}", str(value)]
+        super().__init__("treadle.judge.scripted_judge", arguments, port)
 
 
 def write_gold(path: Path, lines: list[Mapping[str, Any]]) -> None:

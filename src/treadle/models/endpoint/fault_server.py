@@ -27,14 +27,13 @@ import json
 import os
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from treadle.models.endpoint.fault_batches import Batches
+from treadle.models.endpoint.loopback import Loopback
 
 STATUSES = {
     "429_seconds": (429, {"Retry-After": "0.02"}),
@@ -66,7 +65,7 @@ HARMLESS = ("slow_drip", "chunked", "prose_around_json")
 """Odd, but good replies."""
 
 
-class FaultServer:
+class FaultServer(Loopback):
     """The server as a process, for the length of a `with`."""
 
     def __init__(
@@ -84,32 +83,13 @@ class FaultServer:
     ) -> None:
         self._payments = folder / "payments.txt"
         self._requests = folder / "requests.txt"
-        self._arguments = [
+        arguments = [
             "--share", str(share), "--plan", ",".join(plan), "--kinds", ",".join(kinds),
-            "--latency", str(latency_s), "--seed", str(seed), "--port", str(port),
+            "--latency", str(latency_s), "--seed", str(seed),
             "--payments", str(self._payments), "--requests", str(self._requests),
             "--batch-polls", str(batch_polls), "--batch-fault", batch_fault,
         ]  # fmt: skip
-        self._process: subprocess.Popen[str] | None = None
-        self.port = port
-
-    def __enter__(self) -> FaultServer:
-        command = [sys.executable, "-m", "treadle.models.endpoint.fault_server", *self._arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        super().__init__("treadle.models.endpoint.fault_server", arguments, port)
 
     def payments(self) -> Counter[str]:
         """How often each request was paid for, by its key."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from table import COLUMNS
 
 HERE = Path(__file__).parent
-NOT_SCRIPTS = ("__main__", "table")
+NOT_SCRIPTS = ("__main__", "plain", "table")
 
 
 def is_head(cells: list[str]) -> bool:

@@ -26,6 +26,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import PrinterCallback
 
+from plain import own_products
 from treadle.context import Context
 from treadle.data.row import Message, Row, to_frame
 from treadle.models import load
@@ -109,7 +110,8 @@ def theirs(
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.batches, trainer.ticks, trainer.losses = batches, [], []
-        trainer.train()
+        with own_products():
+            trainer.train()
     return [b - a for a, b in pairwise(trainer.ticks)], trainer.losses
 
 

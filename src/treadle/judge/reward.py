@@ -36,6 +36,7 @@ from treadle.judge.shells import shell
 from treadle.models import weights
 from treadle.models.batching import cuts
 from treadle.models.endpoint.answers import Progress
+from treadle.models.linear import quicken
 from treadle.models.loading import load_tokenizer
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _load(folder: Path, name: str) -> PreTrainedModel:
             f"reward model {name!r}: has {model.config.num_labels} outputs, and a reward is one number. Use "
             "a model with one."
         )
-    scores: PreTrainedModel = model.eval()
+    scores: PreTrainedModel = quicken(model.eval())
     return scores
 
 

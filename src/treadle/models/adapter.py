@@ -18,17 +18,19 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from safetensors.torch import load, save
-from torch.nn.functional import cross_entropy, linear
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
 
 from treadle.data.randomness import derived_rng
 from treadle.errors import ModelError
 from treadle.models.batching import plan
 from treadle.models.likelihood import padded
+from treadle.models.linear import product
 from treadle.models.picked import logits_at
 from treadle.models.protocol import Scorable, Targets, in_attention
 
@@ -112,26 +114,50 @@ def _adding(name: str, factors: Factors, watch: Watch | None) -> Callable[..., t
 
     def add(_: torch.nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> torch.Tensor:
         x = given[0]
-        narrow = linear(x.float(), a)
-        total = out + linear(SCALE * narrow, b).to(out.dtype)
-        if watch is not None:
-            if x.dim() != 3:
-                raise ModelError(
-                    f"the layer {name} does not see a batch row by row (shape {tuple(x.shape)}), so "
-                    "no gradient of single rows can be taken. Measure with another student."
-                )
-            if not total.requires_grad:
-                total.requires_grad_()
-            total.register_hook(lambda gradient: split(x, narrow, gradient))
+        if watch is None:
+            return out + product(SCALE * product(x.float(), a), b).to(out.dtype)
+        if x.dim() != 3:
+            raise ModelError(
+                f"the layer {name} does not see a batch row by row (shape {tuple(x.shape)}), so "
+                "no gradient of single rows can be taken. Measure with another student."
+            )
+        if not out.requires_grad:
+            out.requires_grad_()
+        total: torch.Tensor = _Watched.apply(x, out, a, b, name, watch)
         return total
 
-    def split(x: torch.Tensor, narrow: torch.Tensor, gradient: torch.Tensor) -> None:
-        assert watch is not None
-        wide = gradient.detach().float()
-        watch(f"{name}.A", (SCALE * (wide @ b)).mT @ x.detach().float())
-        watch(f"{name}.B", wide.mT @ (SCALE * narrow.detach()))
-
     return add
+
+
+class _Watched(torch.autograd.Function):  # type: ignore[misc]
+    """out + SCALE·B·A·x; on the way back, the gradients of B and A go to `watch`, row by row."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        out: torch.Tensor,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        name: str,
+        watch: Watch,
+    ) -> torch.Tensor:
+        narrow = SCALE * product(x.float(), a)
+        ctx.save_for_backward(x, narrow, a, b)
+        ctx.name, ctx.watch = name, watch
+        return out + product(narrow, b).to(out.dtype)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, narrow, a, b = ctx.saved_tensors
+        wide = gradient.float()
+        inner = SCALE * product(wide, b.T)
+        ctx.watch(f"{ctx.name}.A", inner.mT @ x.float())
+        # The transpose of a thin product: BLAS is three times as fast at this one.
+        ctx.watch(f"{ctx.name}.B", (narrow.mT @ wide).mT)
+        to_x = product(inner, a.T).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return to_x, gradient, None, None, None, None
 
 
 def weighted_nll(

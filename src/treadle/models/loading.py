@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from treadle.errors import ModelError
 from treadle.models import weights
+from treadle.models.linear import quicken
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +24,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
-    """Return the causal language model of a folder, on a device.
+    """Return the causal language model of a folder, on a device, with quick linear layers.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -39,7 +40,7 @@ def load_model(folder: Path, dtype: torch.dtype, device: torch.device) -> PreTra
             )
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(f"{folder}: the model cannot be loaded: {_first_line(error)}") from error
-    return model.to(device)
+    return quicken(model.to(device))
 
 
 def load_tokenizer(folder: Path, name: str) -> transformers.PreTrainedTokenizerFast:

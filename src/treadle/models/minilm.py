@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from treadle.machinery.code import code_hash
 from treadle.models import weights
 from treadle.models.batching import cuts
+from treadle.models.linear import quicken
 from treadle.models.loading import DTYPES, checked_precision
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def load(*, precision: str | None = None) -> MiniLM:
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             str(place), local_files_only=True, trust_remote_code=False
         )
-    return MiniLM(model, tokenizer, weights_hash=weights.content_hash(place))
+    return MiniLM(quicken(model), tokenizer, weights_hash=weights.content_hash(place))
 
 
 def folder() -> Path:

@@ -3,7 +3,8 @@
 The head of a small model costs as much as a third of its body, and most positions (the prompt, the
 padding) carry no loss. TRL skips them on a GPU with Triton; elsewhere it computes them all. The
 subclass here skips them everywhere, follows a given order of batches, cuts a batch of long rows
-into slices that fit into memory, asks a clock before each step, and sends nothing to anyone.
+into slices that fit into memory, multiplies by `models.linear`, asks a clock before each step, and
+sends nothing to anyone.
 Schedule, optimiser, clipping and precision are TRL's.
 
 Not here: an op (`sft`). torch is imported inside the functions: this file is read at start-up.
@@ -42,6 +43,8 @@ def compact_trainer() -> type[SFTTrainer]:
             f"train.sft needs the package {error.name!r}. Run: pip install 'treadle[local]'"
         ) from error
 
+    from treadle.models.linear import quicken
+
     class Clock(TrainerCallback):  # type: ignore[misc]
         """Asks before each step whether there is time for it."""
 
@@ -65,6 +68,7 @@ def compact_trainer() -> type[SFTTrainer]:
             super().__init__(
                 data_collator=lambda rows: collate(rows, pad_id), callbacks=[Clock(tick)], **options
             )
+            quicken(self.model)
             self.remove_callback(PrinterCallback)
             self.batches = [list(batch) for batch in batches]
             self.losses: list[torch.Tensor] = []

@@ -18,6 +18,7 @@ from treadle.errors import DataError
 from treadle.geometry import nearest
 from treadle.geometry.cosine import RADIUS, directions
 from treadle.geometry.nearest import most_similar
+from treadle.geometry.points import Points
 from treadle.geometry.round_robin import offers
 from treadle.select.round_robin import round_robin
 
@@ -51,7 +52,7 @@ def test_blocks_of_rows_and_of_groups_do_not_change_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rng = np.random.default_rng(0)
-    units = directions(rng.integers(-2, 3, size=(50, 3)))
+    units = Points.of(rng.integers(-2, 3, size=(50, 3)).astype(np.float32))
     to = directions(rng.integers(-2, 3, size=(7, 3)) + 5)
     starts, among = np.array([0, 1, 4]), np.flatnonzero(rng.random(50) < 0.7)
     whole = most_similar(units, to, starts, among, 6)
@@ -73,15 +74,15 @@ def test_turns_are_those_of_the_obvious_loop_ties_groups_and_small_lists_include
     targets = data.draw(st.lists(vector, min_size=1, max_size=6))
     inner = data.draw(st.sets(st.integers(1, len(targets))))
     starts = [0, *sorted(inner - {len(targets)})]
-    units, to = directions(np.array(rows)), directions(np.array(targets))
-    scores = exact_cosines(units, to)
+    points, to = Points.of(np.array(rows, np.float32)), directions(np.array(targets))
+    scores = exact_cosines(points.grid, to)
     ends = [*starts[1:], len(targets)]
     by_group = [
         [max(scores[q][i] for q in range(a, b)) for i in range(total)]
         for a, b in zip(starts, ends, strict=True)
     ]
     cells, expected = data.draw(st.sampled_from([1, 7, 1000])), data.draw(st.integers(1, 30))
-    found = list(offers(units, to, np.array(starts), expected=expected, list_cells=cells))
+    found = list(offers(points, to, np.array(starts), expected=expected, list_cells=cells))
     assert [(i, g) for i, g, _ in found] == obvious(by_group, total)
     assert [Fraction(c) for _, _, c in found] == [by_group[g][i] for i, g, _ in found]
 

@@ -166,8 +166,8 @@ class Selection:
 
     def __post_init__(self) -> None:
         named = pl.concat([self.chosen["id"], self.left["id"]])
-        twice = named.filter(named.is_duplicated())
-        if len(twice):
+        if named.n_unique() < len(named):
+            twice = named.filter(named.is_duplicated())
             raise ValueError(f"a selection names row {twice[0]} twice")
 
     @classmethod
@@ -187,21 +187,24 @@ class Selection:
             why: one reason for all, or one for each chosen row.
             left: reasons of particular rows that were left out; all others get `otherwise`.
         """
-        ids = rows["id"].to_list()
-        reasons = [why] * len(chosen) if isinstance(why, str) else list(why)
-        picked = {
-            "id": [ids[i] for i in chosen],
-            "rank": list(range(len(chosen))),
-            "reason": reasons,
-        }
-        inside, named = {int(i) for i in chosen}, left or {}
-        if len(inside) != len(chosen) or not inside <= set(range(len(ids))):
+        ids, picked = rows["id"], np.array(chosen, dtype=np.int64)
+        is_left = np.ones(len(ids), dtype=np.bool_)
+        is_inside = (picked >= 0) & (picked < len(ids))
+        is_left[picked[is_inside]] = False
+        if np.count_nonzero(~is_left) < len(picked):
             raise ValueError("a selector chose a row twice, or one that it was not given")
-        rest = [i for i in range(len(ids)) if i not in inside]
-        dropped = {"id": [ids[i] for i in rest], "reason": [named.get(i, otherwise) for i in rest]}
+        reasons = [otherwise] * len(ids)
+        for i, reason in (left or {}).items():
+            reasons[i] = reason
+        taken = {
+            "id": ids.gather(picked),
+            "rank": np.arange(len(picked)),
+            "reason": [why] * len(picked) if isinstance(why, str) else list(why),
+        }
+        rest = {"id": ids, "reason": reasons}
         return cls(
-            pl.DataFrame(picked, schema={"id": pl.String, "rank": pl.Int64, "reason": pl.String}),
-            pl.DataFrame(dropped, schema={"id": pl.String, "reason": pl.String}),
+            pl.DataFrame(taken, schema={"id": pl.String, "rank": pl.Int64, "reason": pl.String}),
+            pl.DataFrame(rest, schema={"id": pl.String, "reason": pl.String}).filter(is_left),
         )
 
     @property

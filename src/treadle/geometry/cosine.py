@@ -34,6 +34,15 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class Pointed:
+    """The rows that have a direction and a length: vectors, positions, and why not the rest."""
+
+    vectors: NDArray[np.float32]
+    positions: NDArray[np.int64]
+    left: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Directed:
     """The rows that have a direction and a length: their grid, their positions, and why not the rest."""
 
@@ -42,8 +51,8 @@ class Directed:
     left: dict[int, str]
 
 
-def directed(rows: pl.DataFrame, feature: str) -> Directed:
-    """Return the directions of a vector feature; rows without one are left as `unscored`.
+def pointed(rows: pl.DataFrame, feature: str) -> Pointed:
+    """Return a vector feature as it is; rows without one are left as `unscored`.
 
     A vector of zeros points nowhere, so it counts as missing.
     """
@@ -51,7 +60,18 @@ def directed(rows: pl.DataFrame, feature: str) -> Directed:
     may = is_scored & has_length(rows) & points.any(axis=1)
     outside = np.flatnonzero(~may).tolist()
     points = points if may.all() else points[may]
-    return Directed(directions(points), np.flatnonzero(may), dict.fromkeys(outside, UNSCORED))
+    return Pointed(points, np.flatnonzero(may), dict.fromkeys(outside, UNSCORED))
+
+
+def directed(rows: pl.DataFrame, feature: str) -> Directed:
+    """Return the directions of a vector feature; rows without one are left as `unscored`."""
+    found = pointed(rows, feature)
+    return Directed(directions(found.vectors), found.positions, found.left)
+
+
+def first_bits(width: int) -> int:
+    """Return how many bits a number may have so that a sum of `width` squares is exact."""
+    return (53 - math.ceil(math.log2(max(1, width)))) // 2
 
 
 def directions(points_ND: NDArray[np.floating]) -> Grid:
@@ -60,7 +80,7 @@ def directions(points_ND: NDArray[np.floating]) -> Grid:
     Coordinates are first rounded so that the sum of their squares, and with it the length, is exact.
     """
     grid = np.empty(points_ND.shape, dtype=np.float32)
-    bits = (53 - math.ceil(math.log2(max(1, points_ND.shape[1])))) // 2
+    bits = first_bits(points_ND.shape[1])
     for begin in range(0, len(grid), CACHED_ROWS):
         part = points_ND[begin : begin + CACHED_ROWS]
         largest = np.maximum(part.max(axis=1, initial=0.0), -part.min(axis=1, initial=0.0))

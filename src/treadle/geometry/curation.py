@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from treadle.geometry.consensus import Noise, consensus, solve
 from treadle.geometry.cosine import BLOCK_ROWS, Grid
 from treadle.geometry.nearest import most_similar
+from treadle.geometry.points import Points
 
 DRAWS = 51
 DRAWN_SHARE = 0.9
@@ -127,12 +128,12 @@ def nearest_others(
     count = max(0, min(count, total - 1))
     positions = np.empty((total, count), dtype=np.int64)
     values = np.empty((total, count))
-    everybody = np.arange(total)
+    points, everybody = Points.on_grid(grid_ND), np.arange(total)
     for part in _blocks(total):
         tick()
         queries = grid_ND[part]
         found, near = most_similar(
-            grid_ND, queries, np.arange(len(queries)), everybody, min(count + 1, total)
+            points, queries, np.arange(len(queries)), everybody, min(count + 1, total)
         )
         is_other = found != everybody[part, None]
         whole = is_other.all(axis=1)  # many rows just like this one crowded it out of its own list

@@ -1,9 +1,11 @@
 """The rows most like each target row, without a matrix of all pairs.
 
     for part, cosines_BQ in cosine_blocks(grid_ND, to_QD): ...
-    most_similar(grid_ND, to_QD, starts_G, among, count)
+    most_similar(points, to_QD, starts_G, among, count)
 
-Rows and targets are directions on the grid of `geometry.cosine`, so that a tie is a tie on any machine.
+Targets, and rows where they are compared exactly, are directions on the grid of `geometry.cosine`, so
+that a tie is a tie on any machine. The most similar are found in two passes: rough cosines of all pairs
+say which few rows may belong to a list, exact ones say which do and in what order.
 Not here: approximate search.
 """
 
@@ -15,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.geometry.cosine import BLOCK_ROWS, Floats, Grid, cosines
+from treadle.geometry.points import Points, margin, rough_cosines
 
 BLOCK_CELLS = 2**24
+PAIR_COST = 16
+"""A cosine computed for a pair alone takes about as long as so many within a matrix of all pairs."""
 
 Positions = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 def cosine_blocks(grid_ND: Grid, to_QD: Grid) -> Iterator[tuple[slice, Floats]]:
@@ -30,7 +36,7 @@ def cosine_blocks(grid_ND: Grid, to_QD: Grid) -> Iterator[tuple[slice, Floats]]:
 
 
 def most_similar(
-    grid_ND: Grid,
+    points: Points,
     to_QD: Grid,
     starts_G: Positions,
     among: Positions,
@@ -44,17 +50,64 @@ def most_similar(
     count = min(count, len(among))
     found = np.empty((len(starts_G), count), np.int64)
     values = np.empty((len(starts_G), count))
-    rows = grid_ND if len(among) == len(grid_ND) else grid_ND[among]
     step = max(1, BLOCK_CELLS // max(1, len(among)))
     for begin in range(0, len(starts_G), step):
-        end = begin + step
-        stop = starts_G[end] if end < len(starts_G) else len(to_QD)
-        starts = starts_G[begin:end]
-        best_GN = group_cosines(rows, to_QD[starts[0] : stop], starts - starts[0])
-        for g, scores in enumerate(best_GN, start=begin):
-            top = largest(scores, count)
-            found[g], values[g] = among[top], scores[top]
+        to, starts = groups_of(to_QD, starts_G, begin, begin + step)
+        if count * PAIR_COST > len(among):  # so long a list saves nothing
+            may_GN = np.broadcast_to(np.True_, (len(starts), len(among)))
+        else:
+            may_GN = candidates(rough_cosines(points, to, starts, among), count, points.width)
+        lists = best(points, may_GN, to, starts, among, count)
+        for g, (rows, near) in enumerate(lists, start=begin):
+            found[g], values[g] = rows, near
     return found, values
+
+
+def groups_of(to_QD: Grid, starts_G: Positions, begin: int, end: int) -> tuple[Grid, Positions]:
+    """Return the targets of the groups from `begin` up to `end`, and their starts among these."""
+    starts = starts_G[begin:end]
+    stop = starts_G[end] if end < len(starts_G) else len(to_QD)
+    return to_QD[starts[0] : stop], starts - starts[0]
+
+
+def candidates(rough_GN: Grid, count: int, width: int) -> Flags:
+    """Return which rows may be among the `count` most similar of each group, by rough cosines.
+
+    Of the `count` rows whose rough cosine reaches the count-th largest, all have an exact one above
+    that less a margin; a row whose rough one is lower by more than two margins has one below it.
+    """
+    if count >= rough_GN.shape[1]:
+        return np.ones(rough_GN.shape, np.bool_)
+    edge_G = np.partition(rough_GN, -count, axis=1)[:, -count]
+    return rough_GN >= (edge_G - 2 * margin(width))[:, None]
+
+
+def best(
+    points: Points,
+    may_GN: Flags,
+    to_QD: Grid,
+    starts_G: Positions,
+    among: Positions,
+    count: int,
+) -> Iterator[tuple[Positions, Floats]]:
+    """Yield, for each group, the `count` most similar of the rows of `among` that it may take.
+
+    Positions and exact cosines, as `most_similar` orders them.
+    """
+    union = np.flatnonzero(may_GN.any(axis=0))
+    grid_UD = points.directions(among[union])
+    is_dense = np.count_nonzero(may_GN) * PAIR_COST > len(union) * len(starts_G)
+    if is_dense:  # rows that it may not take do no harm: they are less similar
+        for scores in group_cosines(grid_UD, to_QD, starts_G):
+            top = largest(scores, count)
+            yield among[union[top]], scores[top]
+        return
+    for g in range(len(starts_G)):
+        mine = np.flatnonzero(may_GN[g])
+        to, start = groups_of(to_QD, starts_G, g, g + 1)
+        scores = group_cosines(grid_UD[np.searchsorted(union, mine)], to, start)[0]
+        top = largest(scores, count)
+        yield among[mine[top]], scores[top]
 
 
 def group_cosines(grid_ND: Grid, to_QD: Grid, starts_G: Positions) -> Floats:

@@ -1,9 +1,9 @@
 """Round-robin over target rows: each in its turn takes the row most like it that is still free.
 
-    for position, group, cosine in offers(grid_ND, to_QD, starts_G, expected=1000): ...
+    for position, group, cosine in offers(points, to_QD, starts_G, expected=1000): ...
 
 Each group of targets reads a list of its most similar rows, and all share a map of the rows taken.
-Where all cosines fit into memory, lists are short, and a group whose list ends takes the next part
+Where all rough cosines fit into memory, lists are short, and a group whose list ends takes the next part
 of its order. Beyond that, lists are as deep as memory allows; when one ends, all are made anew
 among the rows still free. So a narrow set of targets, which all want the same rows, costs passes
 over the pool, and never more memory.
@@ -12,20 +12,21 @@ over the pool, and never more memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from treadle.geometry.cosine import Floats, Grid
-from treadle.geometry.nearest import Positions, group_cosines, largest, most_similar
+from treadle.geometry.nearest import Flags, Positions, best, candidates, groups_of, most_similar
+from treadle.geometry.points import Points, rough_cosines
 
 LIST_CELLS = 2**24
 LEAST_DEPTH = 16
 
+Waiting = Iterator[tuple[int, float]]
+
 
 def offers(
-    grid_ND: Grid,
+    points: Points,
     to_QD: Grid,
     starts_G: Positions,
     *,
@@ -38,52 +39,66 @@ def offers(
     `expected` (how many will be asked for) and `list_cells` trade speed only.
     """
     groups = len(starts_G)
-    is_taken = np.zeros(len(grid_ND), np.bool_)
+    taken = bytearray(len(points))  # read one at a time faster than the same memory as an array
+    is_taken = np.frombuffer(taken, np.bool_)
     lists: _Held | _Remade
-    if groups * len(grid_ND) <= list_cells:
-        lists = _Held(group_cosines(grid_ND, to_QD, starts_G), is_taken, expected)
+    if groups * len(points) <= list_cells:
+        depth = max(LEAST_DEPTH, 2 * expected // groups)
+        lists = _Held(points, to_QD, starts_G, is_taken, depth)
     else:
         depth = max(1, min(expected, list_cells // groups))
-        lists = _Remade(grid_ND, to_QD, starts_G, is_taken, depth)
-    waiting: list[Iterator[tuple[int, float]]] = [iter(())] * groups
-    for turn in range(len(grid_ND)):
+        lists = _Remade(points, to_QD, starts_G, is_taken, depth)
+    for turn in range(len(points)):
         g = turn % groups
-        found = next((pair for pair in waiting[g] if not is_taken[pair[0]]), None)
+        found = next((pair for pair in lists.waiting[g] if not taken[pair[0]]), None)
         if found is None:
-            lists.refill(waiting, g)
-            found = next(waiting[g])
+            lists.refill(g)
+            found = next(lists.waiting[g])
         position, cosine = found
-        is_taken[position] = True
+        taken[position] = True
         yield position, g, cosine
 
 
 class _Held:
-    """All cosines are in memory: a list that ends is followed by the next part of its group's order."""
+    """Rough cosines are in memory: a list that ends is followed by the next part of its group's order."""
 
-    def __init__(self, cosines_GN: Floats, is_taken: NDArray[np.bool_], expected: int) -> None:
-        self.cosines_GN, self.is_taken = cosines_GN, is_taken
-        self.depths = [max(LEAST_DEPTH, 2 * expected // len(cosines_GN))] * len(cosines_GN)
+    def __init__(
+        self, points: Points, to_QD: Grid, starts_G: Positions, is_taken: Flags, depth: int
+    ) -> None:
+        self.points, self.to, self.starts, self.is_taken = points, to_QD, starts_G, is_taken
+        everyone = np.arange(len(points))
+        self.rough_GN = rough_cosines(points, to_QD, starts_G, everyone)
+        may_GN = candidates(self.rough_GN, depth, points.width)
+        self.waiting = [
+            _waiting(rows, near)
+            for rows, near in best(points, may_GN, to_QD, starts_G, everyone, depth)
+        ]
+        self.depths = [depth] * len(starts_G)
 
-    def refill(self, waiting: list[Iterator[tuple[int, float]]], g: int) -> None:
+    def refill(self, g: int) -> None:
+        self.depths[g] *= 2
         free = np.flatnonzero(~self.is_taken)
-        scores = self.cosines_GN[g, free]
-        top = largest(scores, min(self.depths[g], len(free)))
-        waiting[g] = zip(free[top].tolist(), scores[top].tolist(), strict=True)
-        self.depths[g] *= 4
+        may = candidates(self.rough_GN[g : g + 1, free], self.depths[g], self.points.width)
+        to, start = groups_of(self.to, self.starts, g, g + 1)
+        for rows, near in best(self.points, may, to, start, free, self.depths[g]):
+            self.waiting[g] = _waiting(rows, near)
 
 
-@dataclass(frozen=True, slots=True)
 class _Remade:
     """Cosines are made anew among the rows still free, for all groups at once."""
 
-    grid: Grid
-    targets: Grid
-    starts: Positions
-    is_taken: NDArray[np.bool_]
-    depth: int
+    def __init__(
+        self, points: Points, to_QD: Grid, starts_G: Positions, is_taken: Flags, depth: int
+    ) -> None:
+        self.points, self.to, self.starts, self.is_taken = points, to_QD, starts_G, is_taken
+        self.depth = depth
+        self.refill()
 
-    def refill(self, waiting: list[Iterator[tuple[int, float]]], _: int) -> None:
+    def refill(self, _: int = 0) -> None:
         free = np.flatnonzero(~self.is_taken)
-        rows, values = most_similar(self.grid, self.targets, self.starts, free, self.depth)
-        for g, (mine, near) in enumerate(zip(rows, values, strict=True)):
-            waiting[g] = zip(mine.tolist(), near.tolist(), strict=True)
+        lists = most_similar(self.points, self.to, self.starts, free, self.depth)
+        self.waiting = [_waiting(rows, near) for rows, near in zip(*lists, strict=True)]
+
+
+def _waiting(rows: Positions, cosines: Floats) -> Waiting:
+    return zip(rows.tolist(), cosines.tolist(), strict=True)

@@ -11,8 +11,9 @@ import polars as pl
 from treadle.context import Context
 from treadle.data.ranking import figure
 from treadle.data.selection import Budget, Selection, by_id, tokens_of
-from treadle.geometry.cosine import Grid, directed
+from treadle.geometry.cosine import Grid, pointed
 from treadle.geometry.nearest import cosine_blocks
+from treadle.geometry.points import Points
 from treadle.geometry.round_robin import offers
 from treadle.geometry.targets import Targets, vector_targets
 from treadle.op import select
@@ -54,20 +55,20 @@ def round_robin(
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
         rows = by_id(rows)
-        found = directed(rows, on)
+        found = pointed(rows, on)
         wanted = vector_targets(
-            context.target_rows, target_on or on, found.grid.shape[1], each=True, group=group
+            context.target_rows, target_on or on, found.vectors.shape[1], each=True, group=group
         )
         tokens = tokens_of(rows)
         limit = np.inf if budget.token_limit is None else budget.token_limit
         may = tokens[found.positions] <= limit
         inside, to = found.positions[may], wanted.grid
-        grid = found.grid if may.all() else found.grid[may]
+        points = Points.of(found.vectors if may.all() else found.vectors[may])
         count = budget.reach(tokens[inside], rows.height)
-        turns = islice(offers(grid, to, wanted.starts, expected=count), count)
+        turns = islice(offers(points, to, wanted.starts, expected=count), count)
         taken = {int(inside[i]): (i, g, cosine) for i, g, cosine in turns}
         chosen = budget.take(list(taken), tokens)
-        why = _reasons([taken[i] for i in chosen], grid, to, wanted, group)
+        why = _reasons([taken[i] for i in chosen], points, to, wanted, group)
         return Selection.of(rows, chosen, why, left=found.left)
 
     return choose
@@ -75,7 +76,7 @@ def round_robin(
 
 def _reasons(
     taken: list[Offer],
-    grid: Grid,
+    points: Points,
     to: Grid,
     wanted: Targets,
     group: str | None,
@@ -89,7 +90,8 @@ def _reasons(
         served.setdefault(g, []).append(place)
     for g, places in served.items():
         name, members = wanted.names[g], wanted.group(g)
-        mine = grid[[taken[place][0] for place in places]]
+        places.sort(key=lambda place: taken[place][0])
+        mine = points.directions(np.array([taken[place][0] for place in places]))
         for part, block in cosine_blocks(mine, to[members]):
             for place, nearest in zip(places[part], block.argmax(axis=1), strict=True):
                 key = wanted.ids[members.start + int(nearest)]

@@ -15,8 +15,9 @@ from treadle.data.randomness import gumbel_order
 from treadle.data.ranking import figure
 from treadle.data.selection import Budget, Selection, by_id, tokens_of
 from treadle.geometry.cells import CELL_ROWS, PROBES, cells, neighbourhoods
-from treadle.geometry.cosine import Floats, Grid, directed
+from treadle.geometry.cosine import Floats, Grid, pointed
 from treadle.geometry.nearest import cosine_blocks, most_similar
+from treadle.geometry.points import Points
 from treadle.geometry.targets import vector_targets
 from treadle.op import select
 
@@ -71,15 +72,15 @@ def tsds(
 
     def choose(rows: pl.DataFrame, budget: Budget, context: Context) -> Selection:
         rows = by_id(rows)
-        found = directed(rows, on)
-        inside, grid = found.positions, found.grid
-        wanted = vector_targets(context.target_rows, on, grid.shape[1], each=True)
+        found = pointed(rows, on)
+        inside, points = found.positions, Points.of(found.vectors)
+        wanted = vector_targets(context.target_rows, on, points.width, each=True)
         tenth = max(2, len(inside) // 10)
         everyone = np.arange(len(inside))
         near_MK, cosines_MK = most_similar(
-            grid, wanted.grid, wanted.starts, everyone, min(max_K, tenth)
+            points, wanted.grid, wanted.starts, everyone, min(max_K, tenth)
         )
-        crowds = densities(grid, near_MK, min(kde_K, tenth), sigma, compared_up_to=compared_up_to)
+        crowds = densities(points.grid, near_MK, min(kde_K, tenth), sigma, compared_up_to=compared_up_to)
         shares_MK = transport_shares(_distance(cosines_MK), crowds[near_MK], alpha=alpha, C=C)
         shares = np.bincount(near_MK.ravel(), shares_MK.ravel(), minlength=len(inside))
         some = np.flatnonzero(shares > 0)

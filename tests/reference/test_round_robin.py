@@ -75,7 +75,7 @@ def test_turns_are_those_of_the_obvious_loop_ties_groups_and_small_lists_include
     inner = data.draw(st.sets(st.integers(1, len(targets))))
     starts = [0, *sorted(inner - {len(targets)})]
     points, to = Points.of(np.array(rows, np.float32)), directions(np.array(targets))
-    scores = exact_cosines(points.grid, to)
+    scores = exact_cosines(directions(np.array(rows)), to)
     ends = [*starts[1:], len(targets)]
     by_group = [
         [max(scores[q][i] for q in range(a, b)) for i in range(total)]

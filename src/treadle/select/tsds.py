@@ -80,7 +80,9 @@ def tsds(
         near_MK, cosines_MK = most_similar(
             points, wanted.grid, wanted.starts, everyone, min(max_K, tenth)
         )
-        crowds = densities(points.grid, near_MK, min(kde_K, tenth), sigma, compared_up_to=compared_up_to)
+        crowds = densities(
+            points.grid, near_MK, min(kde_K, tenth), sigma, compared_up_to=compared_up_to
+        )
         shares_MK = transport_shares(_distance(cosines_MK), crowds[near_MK], alpha=alpha, C=C)
         shares = np.bincount(near_MK.ravel(), shares_MK.ravel(), minlength=len(inside))
         some = np.flatnonzero(shares > 0)

@@ -12,6 +12,7 @@ Not here: approximate search.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,10 +57,12 @@ def most_similar(
         if count * PAIR_COST > len(among):  # so long a list saves nothing
             may_GN = np.broadcast_to(np.True_, (len(starts), len(among)))
         else:
-            may_GN = candidates(rough_cosines(points, to, starts, among), count, points.width)
-        lists = best(points, may_GN, to, starts, among, count)
-        for g, (rows, near) in enumerate(lists, start=begin):
-            found[g], values[g] = rows, near
+            rough_GN = rough_cosines(points, to, starts, among)
+            may_GN = candidates(rough_GN, count, points.width).may_GN
+        exact = exact_cosines(points, may_GN, to, starts, among)
+        for g, (rows, near) in enumerate(exact, start=begin):
+            top = largest(near, count)
+            found[g], values[g] = rows[top], near[top]
     return found, values
 
 
@@ -70,44 +73,46 @@ def groups_of(to_QD: Grid, starts_G: Positions, begin: int, end: int) -> tuple[G
     return to_QD[starts[0] : stop], starts - starts[0]
 
 
-def candidates(rough_GN: Grid, count: int, width: int) -> Flags:
-    """Return which rows may be among the `count` most similar of each group, by rough cosines.
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Which rows may be among the most similar of each group, and from what cosine on all are there."""
 
-    Of the `count` rows whose rough cosine reaches the count-th largest, all have an exact one above
-    that less a margin; a row whose rough one is lower by more than two margins has one below it.
+    may_GN: Flags
+    sure_G: NDArray[np.float32]
+
+
+def candidates(rough_GN: Grid, count: int, width: int) -> Candidates:
+    """Return the rows that may be among the `count` most similar of each group, by rough cosines.
+
+    Where the count-th largest rough cosine is e, `count` rows have an exact one of at least e less a
+    margin. A row whose rough one is below e less two margins has an exact one below that: no candidate
+    is missing, and beyond `count` the order of all that reach it is known too.
     """
     if count >= rough_GN.shape[1]:
-        return np.ones(rough_GN.shape, np.bool_)
+        return Candidates(np.ones(rough_GN.shape, np.bool_), np.full(len(rough_GN), -np.inf, np.float32))
     edge_G = np.partition(rough_GN, -count, axis=1)[:, -count]
-    return rough_GN >= (edge_G - 2 * margin(width))[:, None]
+    may_GN = rough_GN >= (edge_G - 2 * margin(width))[:, None]
+    return Candidates(may_GN, edge_G - margin(width))
 
 
-def best(
-    points: Points,
-    may_GN: Flags,
-    to_QD: Grid,
-    starts_G: Positions,
-    among: Positions,
-    count: int,
+def exact_cosines(
+    points: Points, may_GN: Flags, to_QD: Grid, starts_G: Positions, among: Positions
 ) -> Iterator[tuple[Positions, Floats]]:
-    """Yield, for each group, the `count` most similar of the rows of `among` that it may take.
+    """Yield, for each group, the rows of `among` that it may take, and their cosines.
 
-    Positions and exact cosines, as `most_similar` orders them.
+    Where that is cheaper, others too. Positions rise.
     """
     union = np.flatnonzero(may_GN.any(axis=0))
     grid_UD = points.directions(among[union])
-    is_dense = np.count_nonzero(may_GN) * PAIR_COST > len(union) * len(starts_G)
-    if is_dense:  # rows that it may not take do no harm: they are less similar
-        for scores in group_cosines(grid_UD, to_QD, starts_G):
-            top = largest(scores, count)
-            yield among[union[top]], scores[top]
+    if np.count_nonzero(may_GN) * PAIR_COST > len(union) * len(starts_G):
+        for near in group_cosines(grid_UD, to_QD, starts_G):
+            yield among[union], near
         return
     for g in range(len(starts_G)):
         mine = np.flatnonzero(may_GN[g])
         to, start = groups_of(to_QD, starts_G, g, g + 1)
-        scores = group_cosines(grid_UD[np.searchsorted(union, mine)], to, start)[0]
-        top = largest(scores, count)
-        yield among[mine[top]], scores[top]
+        near = group_cosines(grid_UD[np.searchsorted(union, mine)], to, start)[0]
+        yield among[mine], near
 
 
 def group_cosines(grid_ND: Grid, to_QD: Grid, starts_G: Positions) -> Floats:
@@ -122,8 +127,11 @@ def group_cosines(grid_ND: Grid, to_QD: Grid, starts_G: Positions) -> Floats:
 
 def largest(scores: Floats, count: int) -> Positions:
     """Return the positions of the largest values, largest first; of equal ones the first."""
-    inside = np.arange(len(scores))
-    if count < len(scores):
-        inside = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
-    # Of those at the edge, the stable sort leaves the last ones out.
-    return inside[np.argsort(-scores[inside], kind="stable")[:count]]
+    least = np.partition(scores, -count)[-count] if count < len(scores) else -np.inf
+    return reaching(scores, least)[:count]
+
+
+def reaching(scores: Floats, least: float) -> Positions:
+    """Return the positions of all values from `least` on, largest first; equal ones in order."""
+    inside = np.flatnonzero(scores >= least)
+    return inside[np.argsort(-scores[inside], kind="stable")]

@@ -81,8 +81,8 @@ def margin(width: int) -> float:
 
     Single precision. In whatever order its terms are added, a sum of D products is off by about D u
     times the sum of their sizes: for xQ at most |x| |Q|, for |x|**2 itself, whose root halves that.
-    Together 3/2 D u, and u for each of the root, the division, and a limit that is computed from
-    rough cosines. That 2 (D + 4) u stands here leaves more than the terms of second order need, at
+    Together 3/2 D u, and u for each of the root, the division, and two limits that are computed
+    from rough cosines. That 2 (D + 4) u stands here leaves more than the terms of second order need, at
     any width below a million.
     """
     grid = math.sqrt(width) * (2.0 ** -first_bits(width) + UNIT)

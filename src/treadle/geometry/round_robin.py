@@ -16,11 +16,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from treadle.geometry.cosine import Floats, Grid
-from treadle.geometry.nearest import Flags, Positions, best, candidates, groups_of, most_similar
+from treadle.geometry.nearest import (
+    Flags,
+    Positions,
+    candidates,
+    exact_cosines,
+    groups_of,
+    most_similar,
+    reaching,
+)
 from treadle.geometry.points import Points, rough_cosines
 
 LIST_CELLS = 2**24
 LEAST_DEPTH = 16
+READ_ROWS = 1024
 
 Waiting = Iterator[tuple[int, float]]
 
@@ -68,20 +77,28 @@ class _Held:
         self.points, self.to, self.starts, self.is_taken = points, to_QD, starts_G, is_taken
         everyone = np.arange(len(points))
         self.rough_GN = rough_cosines(points, to_QD, starts_G, everyone)
-        may_GN = candidates(self.rough_GN, depth, points.width)
-        self.waiting = [
-            _waiting(rows, near)
-            for rows, near in best(points, may_GN, to_QD, starts_G, everyone, depth)
-        ]
+        self.waiting = list(self._lists(self.rough_GN, to_QD, starts_G, everyone, depth))
         self.depths = [depth] * len(starts_G)
 
     def refill(self, g: int) -> None:
         self.depths[g] *= 2
         free = np.flatnonzero(~self.is_taken)
-        may = candidates(self.rough_GN[g : g + 1, free], self.depths[g], self.points.width)
         to, start = groups_of(self.to, self.starts, g, g + 1)
-        for rows, near in best(self.points, may, to, start, free, self.depths[g]):
-            self.waiting[g] = _waiting(rows, near)
+        rough_GN = self.rough_GN[g : g + 1, free]
+        self.waiting[g] = next(self._lists(rough_GN, to, start, free, self.depths[g]))
+
+    def _lists(
+        self, rough_GN: Grid, to_QD: Grid, starts_G: Positions, among: Positions, depth: int
+    ) -> Iterator[Waiting]:
+        """Yield a list for each group: as long as `depth`, and as its order is known beyond that.
+
+        So rows that no rough cosine can tell apart are compared once, however many they are.
+        """
+        seen = candidates(rough_GN, depth, self.points.width)
+        exact = exact_cosines(self.points, seen.may_GN, to_QD, starts_G, among)
+        for (rows, near), least in zip(exact, seen.sure_G, strict=True):
+            top = reaching(near, least)
+            yield _waiting(rows[top], near[top])
 
 
 class _Remade:
@@ -101,4 +118,7 @@ class _Remade:
 
 
 def _waiting(rows: Positions, cosines: Floats) -> Waiting:
-    return zip(rows.tolist(), cosines.tolist(), strict=True)
+    """Read a list a part at a time: as Python's numbers, a long one would take much memory."""
+    for begin in range(0, len(rows), READ_ROWS):
+        part = slice(begin, begin + READ_ROWS)
+        yield from zip(rows[part].tolist(), cosines[part].tolist(), strict=True)

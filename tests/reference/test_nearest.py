@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from treadle.geometry import nearest, points
 from treadle.geometry.cosine import RADIUS, directions
-from treadle.geometry.nearest import most_similar
+from treadle.geometry.nearest import candidates, most_similar
 from treadle.geometry.points import Points, margin, rough_cosines
 from treadle.geometry.round_robin import offers
 
@@ -138,6 +138,22 @@ def test_turns_are_those_of_whole_numbers_in_blocks_and_with_lists_of_any_length
         assert position == np.where(is_free, products[group], -(2**62)).argmax()
         is_free[position] = False
     assert not is_free.any()
+
+
+@pytest.mark.parametrize("width", [8, 384])
+def test_no_row_that_is_sure_to_matter_is_missing_from_the_candidates(width: int) -> None:
+    rng = np.random.default_rng(width)
+    vectors = rng.normal(size=(1, width)).repeat(20_000, axis=0)
+    vectors[:, 0] += rng.uniform(-8, 8, size=20_000) * np.abs(vectors).sum() * margin(width)
+    to, everyone = directions(rng.normal(size=(6, width))), np.arange(20_000)
+    points = Points.of(vectors.astype(np.float32))
+    exact = whole_products(points.vectors, to) / RADIUS**2
+    for count in (1, 100, 5_000):
+        seen = candidates(rough_cosines(points, to, np.arange(6), everyone), count, width)
+        is_sure = exact >= seen.sure_G[:, None]
+        assert (is_sure.sum(axis=1) >= count).all()
+        assert not (is_sure & ~seen.may_GN).any()
+        assert not seen.may_GN.all()
 
 
 def test_where_all_rows_are_alike_the_lower_position_wins() -> None:

@@ -150,10 +150,10 @@ def test_no_row_that_is_sure_to_matter_is_missing_from_the_candidates(width: int
     exact = whole_products(points.vectors, to) / RADIUS**2
     for count in (1, 100, 5_000):
         seen = candidates(rough_cosines(points, to, np.arange(6), everyone), count, width)
-        is_sure = exact >= seen.sure_G[:, None]
+        is_sure = exact >= seen.sure[:, None]
         assert (is_sure.sum(axis=1) >= count).all()
-        assert not (is_sure & ~seen.may_GN).any()
-        assert not seen.may_GN.all()
+        assert not (is_sure & ~seen.may).any()
+        assert not seen.may.all()
 
 
 def test_where_all_rows_are_alike_the_lower_position_wins() -> None:

@@ -55,10 +55,10 @@ def most_similar(
     for begin in range(0, len(starts_G), step):
         to, starts = groups_of(to_QD, starts_G, begin, begin + step)
         if count * PAIR_COST > len(among):  # so long a list saves nothing
-            may_GN = np.broadcast_to(np.True_, (len(starts), len(among)))
+            may_GN: Flags = np.broadcast_to(np.True_, (len(starts), len(among)))
         else:
             rough_GN = rough_cosines(points, to, starts, among)
-            may_GN = candidates(rough_GN, count, points.width).may_GN
+            may_GN = candidates(rough_GN, count, points.width).may
         exact = exact_cosines(points, may_GN, to, starts, among)
         for g, (rows, near) in enumerate(exact, start=begin):
             top = largest(near, count)
@@ -77,8 +77,8 @@ def groups_of(to_QD: Grid, starts_G: Positions, begin: int, end: int) -> tuple[G
 class Candidates:
     """Which rows may be among the most similar of each group, and from what cosine on all are there."""
 
-    may_GN: Flags
-    sure_G: NDArray[np.float32]
+    may: Flags
+    sure: NDArray[np.float32]
 
 
 def candidates(rough_GN: Grid, count: int, width: int) -> Candidates:
@@ -89,7 +89,9 @@ def candidates(rough_GN: Grid, count: int, width: int) -> Candidates:
     is missing, and beyond `count` the order of all that reach it is known too.
     """
     if count >= rough_GN.shape[1]:
-        return Candidates(np.ones(rough_GN.shape, np.bool_), np.full(len(rough_GN), -np.inf, np.float32))
+        return Candidates(
+            np.ones(rough_GN.shape, np.bool_), np.full(len(rough_GN), -np.inf, np.float32)
+        )
     edge_G = np.partition(rough_GN, -count, axis=1)[:, -count]
     may_GN = rough_GN >= (edge_G - 2 * margin(width))[:, None]
     return Candidates(may_GN, edge_G - margin(width))

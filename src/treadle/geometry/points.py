@@ -47,7 +47,7 @@ class Points:
     @property
     def width(self) -> int:
         """How many numbers a vector has."""
-        return self.vectors.shape[1]
+        return int(self.vectors.shape[1])
 
     @property
     def grid(self) -> Grid:

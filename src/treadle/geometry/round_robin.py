@@ -95,8 +95,8 @@ class _Held:
         So rows that no rough cosine can tell apart are compared once, however many they are.
         """
         seen = candidates(rough_GN, depth, self.points.width)
-        exact = exact_cosines(self.points, seen.may_GN, to_QD, starts_G, among)
-        for (rows, near), least in zip(exact, seen.sure_G, strict=True):
+        exact = exact_cosines(self.points, seen.may, to_QD, starts_G, among)
+        for (rows, near), least in zip(exact, seen.sure, strict=True):
             top = reaching(near, least)
             yield _waiting(rows[top], near[top])
 

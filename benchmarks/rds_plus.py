@@ -28,8 +28,8 @@ from treadle.select.round_robin import round_robin
 
 WIDTH = 384
 BAR = 100
-SIZES = [(10_000, 100, 1_000), (10_000, 100, 5_000), (20_000, 100, 15_000)]
-"""Rows, targets, k. The loop's search for duplicates grows with the square of k."""
+SIZES = [(10_000, 100, 1_000), (10_000, 100, 5_000), (20_000, 100, 10_000), (20_000, 100, 15_000)]
+"""Rows, targets, k (RDS+ chooses 10,000). The loop's search for duplicates grows with the square of k."""
 
 
 def frame(prefix: str, points: NDArray[np.float32]) -> pl.DataFrame:

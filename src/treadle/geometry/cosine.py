@@ -57,10 +57,17 @@ def pointed(rows: pl.DataFrame, feature: str) -> Pointed:
     A vector of zeros points nowhere, so it counts as missing.
     """
     points, is_scored = vectors(rows, feature)
-    may = is_scored & has_length(rows) & points.any(axis=1)
+    may = is_scored & has_length(rows) & _has_direction(points)
     outside = np.flatnonzero(~may).tolist()
     points = points if may.all() else points[may]
     return Pointed(points, np.flatnonzero(may), dict.fromkeys(outside, UNSCORED))
+
+
+def _has_direction(points_ND: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which vectors are not zeros; mostly their first number says so, and the rest is not read."""
+    found = points_ND[:, :1].any(axis=1)
+    found[~found] = points_ND[~found].any(axis=1)
+    return found
 
 
 def directed(rows: pl.DataFrame, feature: str) -> Directed:

@@ -113,7 +113,7 @@ def exact_cosines(
     for g in range(len(starts_G)):
         mine = np.flatnonzero(may_GN[g])
         to, start = groups_of(to_QD, starts_G, g, g + 1)
-        near = group_cosines(grid_UD[np.searchsorted(union, mine)], to, start)[0]
+        near = group_cosines(grid_UD[union.searchsorted(mine)], to, start)[0]
         yield among[mine], near
 
 

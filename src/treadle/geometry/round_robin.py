@@ -17,7 +17,6 @@ import numpy as np
 
 from treadle.geometry.cosine import Floats, Grid
 from treadle.geometry.nearest import (
-    Flags,
     Positions,
     candidates,
     exact_cosines,
@@ -48,18 +47,17 @@ def offers(
     `expected` (how many will be asked for) and `list_cells` trade speed only.
     """
     groups = len(starts_G)
-    taken = bytearray(len(points))  # read one at a time faster than the same memory as an array
-    is_taken = np.frombuffer(taken, np.bool_)
+    taken = bytearray(len(points))  # read one at a time, this is faster than an array
     lists: _Held | _Remade
     if groups * len(points) <= list_cells:
         depth = max(LEAST_DEPTH, 2 * expected // groups)
-        lists = _Held(points, to_QD, starts_G, is_taken, depth)
+        lists = _Held(points, to_QD, starts_G, taken, depth)
     else:
         depth = max(1, min(expected, list_cells // groups))
-        lists = _Remade(points, to_QD, starts_G, is_taken, depth)
+        lists = _Remade(points, to_QD, starts_G, taken, depth)
     for turn in range(len(points)):
         g = turn % groups
-        found = next((pair for pair in lists.waiting[g] if not taken[pair[0]]), None)
+        found = next(lists.waiting[g], None)
         if found is None:
             lists.refill(g)
             found = next(lists.waiting[g])
@@ -72,9 +70,9 @@ class _Held:
     """Rough cosines are in memory: a list that ends is followed by the next part of its group's order."""
 
     def __init__(
-        self, points: Points, to_QD: Grid, starts_G: Positions, is_taken: Flags, depth: int
+        self, points: Points, to_QD: Grid, starts_G: Positions, taken: bytearray, depth: int
     ) -> None:
-        self.points, self.to, self.starts, self.is_taken = points, to_QD, starts_G, is_taken
+        self.points, self.to, self.starts, self.taken = points, to_QD, starts_G, taken
         everyone = np.arange(len(points))
         self.rough_GN = rough_cosines(points, to_QD, starts_G, everyone)
         self.waiting = list(self._lists(self.rough_GN, to_QD, starts_G, everyone, depth))
@@ -82,7 +80,7 @@ class _Held:
 
     def refill(self, g: int) -> None:
         self.depths[g] *= 2
-        free = np.flatnonzero(~self.is_taken)
+        free = _free(self.taken)
         to, start = groups_of(self.to, self.starts, g, g + 1)
         rough_GN = self.rough_GN[g : g + 1, free]
         self.waiting[g] = next(self._lists(rough_GN, to, start, free, self.depths[g]))
@@ -98,27 +96,38 @@ class _Held:
         exact = exact_cosines(self.points, seen.may, to_QD, starts_G, among)
         for (rows, near), least in zip(exact, seen.sure, strict=True):
             top = reaching(near, least)
-            yield _waiting(rows[top], near[top])
+            yield _waiting(rows[top], near[top], self.taken)
 
 
 class _Remade:
     """Cosines are made anew among the rows still free, for all groups at once."""
 
     def __init__(
-        self, points: Points, to_QD: Grid, starts_G: Positions, is_taken: Flags, depth: int
+        self, points: Points, to_QD: Grid, starts_G: Positions, taken: bytearray, depth: int
     ) -> None:
-        self.points, self.to, self.starts, self.is_taken = points, to_QD, starts_G, is_taken
+        self.points, self.to, self.starts, self.taken = points, to_QD, starts_G, taken
         self.depth = depth
         self.refill()
 
     def refill(self, _: int = 0) -> None:
-        free = np.flatnonzero(~self.is_taken)
+        free = _free(self.taken)
         lists = most_similar(self.points, self.to, self.starts, free, self.depth)
-        self.waiting = [_waiting(rows, near) for rows, near in zip(*lists, strict=True)]
+        self.waiting = [
+            _waiting(rows, near, self.taken) for rows, near in zip(*lists, strict=True)
+        ]
 
 
-def _waiting(rows: Positions, cosines: Floats) -> Waiting:
-    """Read a list a part at a time: as Python's numbers, a long one would take much memory."""
+def _free(taken: bytearray) -> Positions:
+    return np.flatnonzero(np.frombuffer(taken, np.uint8) == 0)
+
+
+def _waiting(rows: Positions, cosines: Floats, taken: bytearray) -> Waiting:
+    """Read a list's rows that are free by then.
+
+    A part at a time: as Python's numbers, a long list would take much memory.
+    """
     for begin in range(0, len(rows), READ_ROWS):
         part = slice(begin, begin + READ_ROWS)
-        yield from zip(rows[part].tolist(), cosines[part].tolist(), strict=True)
+        for position, cosine in zip(rows[part].tolist(), cosines[part].tolist(), strict=True):
+            if not taken[position]:
+                yield position, cosine

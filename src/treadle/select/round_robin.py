@@ -66,7 +66,8 @@ def round_robin(
         points = Points.of(found.vectors if may.all() else found.vectors[may])
         count = budget.reach(tokens[inside], rows.height)
         turns = islice(offers(points, to, wanted.starts, expected=count), count)
-        taken = {int(inside[i]): (i, g, cosine) for i, g, cosine in turns}
+        place = inside.tolist()
+        taken = {place[i]: (i, g, cosine) for i, g, cosine in turns}
         chosen = budget.take(list(taken), tokens)
         why = _reasons([taken[i] for i in chosen], points, to, wanted, group)
         return Selection.of(rows, chosen, why, left=found.left)

@@ -112,9 +112,7 @@ class _Remade:
     def refill(self, _: int = 0) -> None:
         free = _free(self.taken)
         lists = most_similar(self.points, self.to, self.starts, free, self.depth)
-        self.waiting = [
-            _waiting(rows, near, self.taken) for rows, near in zip(*lists, strict=True)
-        ]
+        self.waiting = [_waiting(rows, near, self.taken) for rows, near in zip(*lists, strict=True)]
 
 
 def _free(taken: bytearray) -> Positions:

@@ -65,7 +65,7 @@ def pointed(rows: pl.DataFrame, feature: str) -> Pointed:
 
 def _has_direction(points_ND: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which vectors are not zeros; mostly their first number says so, and the rest is not read."""
-    found: NDArray[np.bool_] = points_ND[:, :1].any(axis=1)
+    found: NDArray[np.bool_] = np.count_nonzero(points_ND[:, :1], axis=1) > 0
     found[~found] = points_ND[~found].any(axis=1)
     return found
 

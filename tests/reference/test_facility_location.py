@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from treadle.context import Context
 from treadle.data.selection import Budget
 from treadle.geometry.cells import cells
 from treadle.geometry.cosine import coarse, directions
-from treadle.geometry.facility import _Dense, greedy_facility_location
+from treadle.geometry.facility import _Dense, _Sparse, greedy_facility_location
+from treadle.geometry.neighbours import all_neighbours
 from treadle.select.facility_location import facility_location
 from vectors import clustered, cosine, frame, places
 
@@ -141,14 +143,31 @@ def test_enough_neighbours_are_as_good_as_all_pairs() -> None:
     assert reached[0] > 0.98 * reached[1]
 
 
-def test_a_rough_bound_is_never_below_the_gain_and_hardly_above() -> None:
-    rounded, unit_ = coarse(directions(clustered(3_000, width=16)))
-    covered = _Dense.over(rounded)
-    for taken in (5, 1_000, 2_345):
-        covered.take(taken)
-        for position in range(0, 3_000, 7):
-            gain, bound = covered.gain(position), covered.bound(position)
-            assert gain <= bound <= gain + 1e-5 * 3_000 * unit_
+@pytest.mark.parametrize("distinct", [1, 1_300])
+def test_gains_stay_those_that_are_computed_anew(distinct: int) -> None:
+    """Of several tiles and blocks; of copies, every similarity is the largest that there is."""
+    points = np.tile(clustered(distinct, width=16), (1_300 // distinct, 1))
+    near = whole(points)
+    rounded, _ = coarse(directions(points))
+    dense = _Dense.over(rounded)
+    sparse = _Sparse.over(all_neighbours(rounded, 1_300))
+    for taken in (None, 5, 1_000, 77):
+        if taken is not None:
+            dense.take(taken)
+            sparse.take(taken)
+        assert (dense.covered == sparse.covered).all()
+        gains = np.maximum(near - dense.covered, 0).sum(axis=1)
+        assert dense.gains.tolist() == sparse.gains.tolist() == gains.tolist()
+
+
+def test_the_number_of_threads_changes_nothing() -> None:
+    grid = directions(clustered(1_300, width=16))
+    for options in ({}, {"exact_up_to": 0}, {"exact_up_to": 0, "compared_up_to": 0}):
+        found = []
+        for threads in (1, 3):
+            with threadpool_limits(threads, user_api="blas"):
+                found.append(greedy_facility_location(grid, count=300, **options))
+        assert found[0] == found[1]
 
 
 IN_CELLS = {"exact_up_to": 0, "compared_up_to": 0, "neighbours": 32, "cell_rows": 40}

@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from treadle.geometry.cells import CELL_ROWS, PROBES, cells, neighbourhoods
 from treadle.geometry.cosine import Grid
+from treadle.geometry.threads import in_threads
 
 PLACES = 2.0**26
 BLOCK_CELLS = 2**21
+"""So many similarities stay near the processor."""
 BLOCK_ROWS = 64
 
 
@@ -42,8 +44,7 @@ def all_neighbours(coarse_ND: Grid, count: int) -> Neighbours:
     total = len(coarse_ND)
     found = Neighbours.none(total, min(count, total))
     everyone = np.arange(total)
-    for rows in blocks(total):
-        _keep_best(found, everyone[rows], everyone, similarities(coarse_ND[rows], coarse_ND))
+    _compare(found, coarse_ND, everyone, everyone, coarse_ND)
     return found
 
 
@@ -63,12 +64,25 @@ def cell_neighbours(
     total = len(grid_ND)
     found = Neighbours.none(total, min(count, total))
     for some, others in neighbourhoods(grid_ND, cells(grid_ND, cell_rows), probes):
-        against = coarse_ND[others]
-        step = max(BLOCK_ROWS, BLOCK_CELLS // len(others))
-        for begin in range(0, len(some), step):
-            rows = some[begin : begin + step]
-            _keep_best(found, rows, others, similarities(coarse_ND[rows], against))
+        _compare(found, coarse_ND, some, others, coarse_ND[others])
     return found
+
+
+def _compare(
+    found: Neighbours,
+    coarse_ND: Grid,
+    some: NDArray[np.int64],
+    others: NDArray[np.int64],
+    others_OD: Grid,
+) -> None:
+    """Find the nearest of `others` for each of `some` rows, a block of BLOCK_CELLS pairs at a time."""
+    size = max(BLOCK_ROWS, BLOCK_CELLS // max(1, len(others)))
+
+    def compare(begin: int) -> None:
+        rows = some[begin : begin + size]
+        _keep_best(found, rows, others, similarities(coarse_ND[rows], others_OD))
+
+    in_threads(compare, range(0, len(some), size))
 
 
 def _keep_best(
@@ -86,13 +100,7 @@ def _keep_best(
     found.positions[rows, :count] = PLACES - 1 - place
 
 
-def similarities(some_AD: Grid, others_BD: Grid, out: Grid | None = None) -> Grid:
+def similarities(some_AD: Grid, others_BD: Grid) -> Grid:
     """Return products of coarse directions, at least 0."""
-    found: Grid = np.matmul(some_AD, others_BD.T, out=out)
+    found: Grid = some_AD @ others_BD.T
     return np.maximum(found, 0, out=found)
-
-
-def blocks(total: int) -> list[slice]:
-    """Cut `total` rows so that a block's similarities stay near the processor: BLOCK_CELLS of them."""
-    size = max(BLOCK_ROWS, BLOCK_CELLS // max(1, total))
-    return [slice(begin, begin + size) for begin in range(0, total, size)]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treadle.geometry.cosine import BLOCK_ROWS, CACHED_ROWS, RADIUS, Grid, directions, first_bits
+from treadle.geometry.threads import in_threads
 
 UNIT = 2.0**-24
 """The largest relative error of one operation in single precision."""
@@ -101,13 +102,16 @@ def rough_cosines(
     """
     total = len(among)
     best_GN = np.empty((len(starts_G), total), np.float32)
-    for begin in range(0, total, BLOCK_ROWS):
+
+    def fill(begin: int) -> None:
         part = slice(begin, begin + BLOCK_ROWS)
         vectors, lengths = _measured(points.vectors[part if total == len(points) else among[part]])
         block = to_QD @ vectors.T
         if len(starts_G) < len(to_QD):
             block = np.maximum.reduceat(block, starts_G, axis=0)
         np.divide(block, lengths * np.float32(RADIUS), out=best_GN[:, part])
+
+    in_threads(fill, range(0, total, BLOCK_ROWS))
     return best_GN
 
 

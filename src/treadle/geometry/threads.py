@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -25,8 +26,14 @@ Piece = TypeVar("Piece")
 
 def in_threads(work: Callable[[Piece], None], pieces: Iterable[Piece]) -> None:
     """Do all pieces, in any order. What one raises is raised here, and what has not begun is left."""
-    blas = ThreadpoolController().select(user_api="blas")
+    blas = _blas()
     allowed = max((library["num_threads"] for library in blas.info()), default=1)
     with blas.limit(limits=1), ThreadPoolExecutor(min(allowed, MOST)) as threads:
         for _ in threads.map(work, pieces):
             pass
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return the linear algebra behind NumPy; to look for it takes a millisecond."""
+    return ThreadpoolController().select(user_api="blas")

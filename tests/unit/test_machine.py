@@ -54,3 +54,17 @@ def test_a_damaged_figure_is_measured_again(cache: Path, text: str) -> None:
 def test_a_cache_that_cannot_be_written_stops_nothing(cache: Path) -> None:
     cache.write_text("a file in the way")
     assert this_machine().fp32 > 0
+
+
+@pytest.mark.slow
+def test_a_process_held_to_fewer_cores_keeps_a_figure_of_its_own(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = set()
+    for threads in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        names.add(this_machine().name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "all of them")
+    names.add(this_machine().name)
+    assert len(names) == len(list(cache.glob("machine-*.json"))) == 3
+    assert any(name.endswith(", 1 cores") for name in names)

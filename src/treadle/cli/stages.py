@@ -283,7 +283,8 @@ def select(
         return
     reasons = selection.left["reason"].value_counts(sort=True).rows()
     show.say(f"{selection.chosen.height:,} of {len(pool):,} rows chosen")
-    show.table(("left out because", "rows"), reasons)
+    if reasons:
+        show.table(("left out because", "rows"), reasons)
     show.written(written)
 
 

@@ -43,7 +43,7 @@ def this_machine() -> Machine:
 
     A cache that cannot be read or written costs a second each time, and nothing else.
     """
-    name = f"{_processor()}, {os.cpu_count()} cores"
+    name = f"{_processor()}, {_threads()} cores"
     path = cache_folder() / f"machine-{re.sub(r'[^A-Za-z0-9]+', '-', name)}.json"
     machine = _kept(path)
     if machine is None:
@@ -71,6 +71,12 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _threads() -> int:
+    """How many cores may be used: a process that is held to one of two is half as fast."""
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    return int(allowed) if allowed.isdigit() and int(allowed) else os.cpu_count() or 1
 
 
 def _measure(name: str) -> Machine:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plain import own_products
+from plain import pytorch_products
 from table import head, line, take_turns
 from treadle.models import load
 from treadle.models.adapter import adapted, read
@@ -86,7 +86,7 @@ def main() -> None:
     head()
 
     def published(some: list[Scorable]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        with own_products():
+        with pytorch_products():
             return one_pass_a_row(student, some, warm)
 
     for tokens, bar in BARS.items():

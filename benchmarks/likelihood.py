@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from plain import own_products
+from plain import pytorch_products
 from treadle.context import Context
 from treadle.data.row import Message, Row, from_frame, to_frame
 from treadle.data.template import Tokens, tokenise
@@ -158,7 +158,7 @@ def main() -> None:
         )
     student = load("embedded", precision="fp32")
     subset = tokens[:: max(1, len(tokens) // options.reference_rows)][: options.reference_rows]
-    with own_products():
+    with pytorch_products():
         published_loop(student, subset[:1])
         loop = best_of(options.tries, lambda: published_loop(student, subset)) / len(subset)
     share = sum(len(t.ids) for t in subset) / len(subset) / np.mean([len(t.ids) for t in tokens])

@@ -26,7 +26,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import PrinterCallback
 
-from plain import own_products
+from plain import pytorch_products
 from treadle.context import Context
 from treadle.data.row import Message, Row, to_frame
 from treadle.models import load
@@ -110,7 +110,7 @@ def theirs(
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
         trainer.batches, trainer.ticks, trainer.losses = batches, [], []
-        with own_products():
+        with pytorch_products():
             trainer.train()
     return [b - a for a, b in pairwise(trainer.ticks)], trainer.losses
 

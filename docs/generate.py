@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import os
 import re
@@ -137,18 +138,21 @@ def python() -> str:
 
 def main() -> int:
     """Write or check the pages; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare only, and write nothing")
+    only_checks = parser.parse_args().check
     stale = []
     HERE.mkdir(exist_ok=True)
     pages = {"commands.md": commands(), **operators(), "python.md": python()}
     gone = {str(path.relative_to(HERE)) for path in HERE.rglob("*.md")} - pages.keys()
     for name in sorted(gone):
-        if "--check" in sys.argv:
+        if only_checks:
             stale.append(name)
         else:
             (HERE / name).unlink()
     for name, text in pages.items():
         path = HERE / name
-        if "--check" not in sys.argv:
+        if not only_checks:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from treadle.geometry import nearest, points
+from treadle.geometry import cosine, nearest
 from treadle.geometry.cosine import RADIUS, directions
 from treadle.geometry.nearest import candidates, most_similar
 from treadle.geometry.points import Points, margin, rough_cosines
@@ -126,7 +129,7 @@ def test_turns_are_those_of_whole_numbers_in_blocks_and_with_lists_of_any_length
 ) -> None:
     monkeypatch.setattr(nearest, "PAIR_COST", pair_cost)
     monkeypatch.setattr(nearest, "BLOCK_CELLS", 9_000)
-    monkeypatch.setattr(points, "BLOCK_ROWS", 100)
+    monkeypatch.setattr(cosine, "BLOCK_CELLS", 4_000)
     vectors, wanted = crowded(8)
     to = directions(wanted)
     products = np.maximum.reduceat(whole_products(vectors, to), starts, axis=0)
@@ -162,3 +165,15 @@ def test_where_all_rows_are_alike_the_lower_position_wins() -> None:
     to = directions(np.eye(3))
     turns = offers(Points.of(vectors), to, np.arange(3), expected=100)
     assert [position for position, _, _ in turns] == list(range(3_000))
+
+
+def test_memory_does_not_grow_with_the_targets_of_a_group() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(4_000, 4)).astype(np.float32)
+    to, everyone = directions(rng.normal(size=(40_000, 4))), np.arange(len(vectors))
+    with threadpool_limits(1, user_api="blas"):
+        tracemalloc.start()
+        rough_cosines(Points.of(vectors), to, np.array([0]), everyone)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2 * 4 * cosine.BLOCK_CELLS < 4 * vectors.shape[0] * len(to) / 4

@@ -15,7 +15,7 @@ from aimed import aimed_at, frame_of, vector_column
 from treadle import op as registry
 from treadle.data.selection import Budget
 from treadle.errors import DataError
-from treadle.geometry import nearest
+from treadle.geometry import cosine, nearest
 from treadle.geometry.cosine import RADIUS, directions
 from treadle.geometry.nearest import most_similar
 from treadle.geometry.points import Points
@@ -58,6 +58,7 @@ def test_blocks_of_rows_and_of_groups_do_not_change_the_answer(
     whole = most_similar(units, to, starts, among, 6)
     for cells in (1, 60, 100):
         monkeypatch.setattr(nearest, "BLOCK_CELLS", cells)
+        monkeypatch.setattr(cosine, "BLOCK_CELLS", cells)
         parts = most_similar(units, to, starts, among, 6)
         assert [p.tolist() for p in parts] == [w.tolist() for w in whole]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aimed import aimed_at, frame_of, vector_column
 from treadle.data.selection import Budget
 from treadle.errors import DataError
-from treadle.geometry import nearest, transport
+from treadle.geometry import cosine, transport
 from treadle.geometry.cosine import directions
 from treadle.geometry.transport import mass_gradients
 from treadle.select.transport import transport as select_transport
@@ -69,7 +69,7 @@ def test_blocks_and_what_is_kept_do_not_change_the_gradients(
 ) -> None:
     points, wanted = clouds()
     whole = gradients(points, wanted, 0.1)
-    monkeypatch.setattr(nearest, "BLOCK_CELLS", 21)
+    monkeypatch.setattr(cosine, "BLOCK_CELLS", 21)
     monkeypatch.setattr(transport, "KEPT_CELLS", 0)
     np.testing.assert_allclose(gradients(points, wanted, 0.1), whole, atol=1e-9)
 

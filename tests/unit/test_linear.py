@@ -13,7 +13,7 @@ from torch.nn.functional import linear  # noqa: E402
 from treadle.models import linear as quick  # noqa: E402
 from treadle.models.linear import Linear, product, quicken  # noqa: E402
 
-needs_onednn = pytest.mark.skipif(not quick.HAS_ONEDNN, reason="this PyTorch has no oneDNN")
+needs_onednn = pytest.mark.skipif(not quick.has_onednn(), reason="this PyTorch has no oneDNN")
 
 
 @pytest.fixture
@@ -100,6 +100,25 @@ def test_the_rest_goes_pytorchs_own_way(
         assert torch.equal(found, linear(x, weight))
 
 
+@pytest.mark.parametrize(
+    "bias", [torch.randn(9, 2)[:, 0], torch.randn(1).expand(9)], ids=["with a stride", "expanded"]
+)
+def test_a_bias_whose_numbers_do_not_lie_side_by_side_is_read_right(bias: torch.Tensor) -> None:
+    x, weight = torch.randn(3, 16), torch.randn(9, 16)
+    torch.testing.assert_close(product(x, weight, bias), linear(x, weight, bias))
+
+
+def test_what_does_not_fit_gets_pytorchs_own_message() -> None:
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        product(torch.randn(3, 15), torch.randn(9, 16))
+
+
+def test_onednn_can_be_turned_off(calls: list[tuple[int, ...]]) -> None:
+    with torch.backends.mkldnn.flags(enabled=False):
+        product(torch.randn(3, 16), torch.randn(9, 16))
+    assert calls == []
+
+
 def test_an_automatic_cast_is_obeyed(calls: list[tuple[int, ...]]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert product(torch.randn(4, 16), torch.randn(9, 16)).dtype is torch.bfloat16
@@ -127,7 +146,7 @@ def test_a_model_keeps_its_weights_names_hooks_and_other_layers(
 
 
 @needs_onednn
-def test_a_row_does_not_depend_on_its_neighbours() -> None:
+def test_two_rows_or_more_do_not_depend_on_their_neighbours() -> None:
     x, weight = torch.randn(70, 96), torch.randn(40, 96)
     whole = product(x, weight)
     for rows in (2, 7, 16, 33):

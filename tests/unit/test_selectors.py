@@ -309,6 +309,11 @@ def test_a_selection_that_names_a_row_twice_or_a_foreign_row_is_refused() -> Non
         Selection.of(rows, [0, 0], "why")
     with pytest.raises(ValueError, match="not given"):
         Selection.of(rows, [-1], "why")
+    for foreign in (-1, rows.height):
+        with pytest.raises(ValueError, match="not given"):
+            Selection.of(rows, [0], "why", left={foreign: "why not"})
+    with pytest.raises(TypeError):
+        Selection.of(rows, [0.5], "why")  # type: ignore[list-item]
     good = Selection.of(rows, [0], "why")
     with pytest.raises(ValueError, match="twice"):
         Selection(good.chosen, pl.concat([good.left, good.left]))

@@ -78,3 +78,17 @@ def test_an_interrupt_from_the_keyboard_ends_the_work() -> None:
             in_threads(work, range(500))
         assert allowed() == {2}
     assert len(done) < 250
+
+
+def test_a_second_call_does_its_pieces_alone_and_gives_the_blas_back() -> None:
+    inner: list[set[str]] = []
+
+    def work(piece: int) -> None:
+        names: set[str] = set()
+        in_threads(lambda _: names.add(threading.current_thread().name), range(4))
+        inner.append(names)
+
+    with threadpool_limits(2, user_api="blas"):
+        in_threads(work, range(6))
+        assert allowed() == {2}
+    assert [len(names) for names in inner] == [1] * 6

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from typing import Literal
 
 import numpy as np
@@ -187,14 +188,17 @@ class Selection:
             why: one reason for all, or one for each chosen row.
             left: reasons of particular rows that were left out; all others get `otherwise`.
         """
-        ids, picked = rows["id"], np.array(chosen, dtype=np.int64)
+        ids, picked = rows["id"], np.fromiter(map(index, chosen), np.int64)
         is_left = np.ones(len(ids), dtype=np.bool_)
         is_inside = (picked >= 0) & (picked < len(ids))
         is_left[picked[is_inside]] = False
         if np.count_nonzero(~is_left) < len(picked):
             raise ValueError("a selector chose a row twice, or one that it was not given")
+        left = left or {}
+        if left and not 0 <= min(left) <= max(left) < len(ids):
+            raise ValueError("a selector left out a row that it was not given")
         reasons = [otherwise] * len(ids)
-        for i, reason in (left or {}).items():
+        for i, reason in left.items():
             reasons[i] = reason
         taken = {
             "id": ids.gather(picked),

@@ -75,8 +75,11 @@ def _processor() -> str:
 
 def _threads() -> int:
     """How many cores may be used: a process that is held to one of two is half as fast."""
-    allowed = os.environ.get("OMP_NUM_THREADS", "")
-    return int(allowed) if allowed.isdigit() and int(allowed) else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(cores, int(asked)) if asked.isdecimal() and int(asked) else cores
 
 
 def _measure(name: str) -> Machine:

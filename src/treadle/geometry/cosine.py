@@ -24,6 +24,8 @@ from treadle.data.selection import UNSCORED, has_length, vectors
 
 RADIUS = 2.0**23
 BLOCK_ROWS = 4096
+BLOCK_CELLS = 2**24
+"""So many cosines are made at a time."""
 WALK_ROWS = 512
 CACHED_ROWS = 256
 """Of 384 numbers in double precision, so many rows stay in the processor's cache."""
@@ -114,6 +116,11 @@ def coarse(grid_ND: Grid) -> tuple[Grid, float]:
     radius = 2**12 - math.ceil(math.sqrt(grid_ND.shape[1]) / 2)
     found = np.rint(grid_ND * np.float32(radius / RADIUS))
     return found, float(radius * radius)
+
+
+def block_rows(others: int) -> int:
+    """Return how many rows to compare with so many others at a time."""
+    return max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(1, others)))
 
 
 def cosines(some_AD: Grid, others_BD: Grid) -> Floats:

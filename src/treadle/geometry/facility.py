@@ -54,7 +54,10 @@ class Facilities:
 
 
 class Coverage(Protocol):
-    """How similar each row is to the most similar row taken, and what each row would add."""
+    """How similar each row is to the most similar row taken, and what each row would add.
+
+    Who chooses puts -1 in place of the gain of a row that is out of question.
+    """
 
     gains: Floats
 

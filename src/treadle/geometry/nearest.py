@@ -17,10 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.geometry.cosine import BLOCK_ROWS, Floats, Grid, cosines
+from treadle.geometry.cosine import BLOCK_CELLS, Floats, Grid, block_rows, cosines
 from treadle.geometry.points import Points, margin, rough_cosines
 
-BLOCK_CELLS = 2**24
 PAIR_COST = 16
 """A cosine computed for a pair alone takes about as long as so many within a matrix of all pairs."""
 
@@ -30,7 +29,7 @@ Flags = NDArray[np.bool_]
 
 def cosine_blocks(grid_ND: Grid, to_QD: Grid) -> Iterator[tuple[slice, Floats]]:
     """Yield the cosines of a block of rows (first axis) to all targets, block by block."""
-    step = max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(1, len(to_QD))))
+    step = block_rows(len(to_QD))
     for begin in range(0, len(grid_ND), step):
         part = slice(begin, begin + step)
         yield part, cosines(grid_ND[part], to_QD)

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from treadle.geometry.cosine import BLOCK_ROWS, CACHED_ROWS, RADIUS, Grid, directions, first_bits
+from treadle.geometry.cosine import CACHED_ROWS, RADIUS, Grid, block_rows, directions, first_bits
 from treadle.geometry.threads import in_threads
 
 UNIT = 2.0**-24
@@ -102,16 +102,17 @@ def rough_cosines(
     """
     total = len(among)
     best_GN = np.empty((len(starts_G), total), np.float32)
+    step = block_rows(len(to_QD))
 
     def fill(begin: int) -> None:
-        part = slice(begin, begin + BLOCK_ROWS)
+        part = slice(begin, begin + step)
         vectors, lengths = _measured(points.vectors[part if total == len(points) else among[part]])
         block = to_QD @ vectors.T
         if len(starts_G) < len(to_QD):
             block = np.maximum.reduceat(block, starts_G, axis=0)
         np.divide(block, lengths * np.float32(RADIUS), out=best_GN[:, part])
 
-    in_threads(fill, range(0, total, BLOCK_ROWS))
+    in_threads(fill, range(0, total, step))
     return best_GN
 
 

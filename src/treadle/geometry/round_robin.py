@@ -107,12 +107,16 @@ class _Remade:
     ) -> None:
         self.points, self.to, self.starts, self.taken = points, to_QD, starts_G, taken
         self.depth = depth
-        self.refill()
+        self.waiting = self._lists()
 
-    def refill(self, _: int = 0) -> None:
+    def refill(self, g: int) -> None:
+        """Make all lists anew, that of `g` among them."""
+        self.waiting = self._lists()
+
+    def _lists(self) -> list[Waiting]:
         free = _free(self.taken)
         lists = most_similar(self.points, self.to, self.starts, free, self.depth)
-        self.waiting = [_waiting(rows, near, self.taken) for rows, near in zip(*lists, strict=True)]
+        return [_waiting(rows, near, self.taken) for rows, near in zip(*lists, strict=True)]
 
 
 def _free(taken: bytearray) -> Positions:

@@ -6,7 +6,8 @@ A BLAS splits each product over its threads. They spin while they wait for each 
 copies or compares the product on one of them; where another program needs a core, that costs several
 times the work itself. So each thread is given whole pieces, and the BLAS meanwhile has none of its own.
 
-The limit is one of the whole process, so two threads may not call this at once.
+The limit is one of the whole process, so only one call at a time may set it and take it back: a second
+one, from another thread or from within a piece, does its own pieces one after the other.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Lock
 from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
@@ -22,18 +24,26 @@ MOST = 8
 """Each thread holds a piece, and memory should not grow with the machine."""
 
 Piece = TypeVar("Piece")
+_LIMITED = Lock()
 
 
 def in_threads(work: Callable[[Piece], None], pieces: Iterable[Piece]) -> None:
     """Do all pieces, in any order. What one raises is raised here, and what has not begun is left."""
-    blas = _blas()
-    allowed = max((library["num_threads"] for library in blas.info()), default=1)
-    with blas.limit(limits=1), ThreadPoolExecutor(min(allowed, MOST)) as threads:
-        for _ in threads.map(work, pieces):
-            pass
+    if not _LIMITED.acquire(blocking=False):
+        for piece in pieces:
+            work(piece)
+        return
+    try:
+        blas = _blas()
+        allowed = max((library["num_threads"] for library in blas.info()), default=1)
+        with blas.limit(limits=1), ThreadPoolExecutor(min(allowed, MOST)) as threads:
+            for _ in threads.map(work, pieces):
+                pass
+    finally:
+        _LIMITED.release()
 
 
 @cache
 def _blas() -> ThreadpoolController:
-    """Return the linear algebra behind NumPy; to look for it takes a millisecond."""
+    """Return the BLAS libraries that are loaded by now, NumPy's among them; looking takes a millisecond."""
     return ThreadpoolController().select(user_api="blas")

@@ -4,16 +4,17 @@
     quicken(model)                  the same model; its linear layers use `product` from now on
 
 PyTorch multiplies single precision through MKL, which uses half the vector width of a processor that
-is not Intel's; oneDNN, which comes with PyTorch too and multiplies its bf16, uses all of it. On an AMD
-EPYC (Zen 5) with two threads that is 500 against 220 GFLOP/s in the shapes of a small model, and up to
-five times the speed for the thin products of adapters (`benchmarks/products.py`).
+is not Intel's; oneDNN, which comes with PyTorch too and multiplies its bf16, uses all of it: twice the
+speed, and more for the thin products of adapters (`benchmarks/products.py`).
 
 Sums are added in another order, so results differ in the last bits from those of `torch.nn.Linear`.
-Everything else (bf16, other devices, automatic casts, a PyTorch without oneDNN) goes PyTorch's own way.
+Everything else (bf16, other devices, automatic casts, oneDNN turned off or absent) goes PyTorch's own way.
+Not here: second derivatives, and the transforms of torch.func.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -30,16 +31,26 @@ def product(
 
     Shapes: (..., inputs), (outputs, inputs), (outputs) to (..., outputs).
     """
-    if not _is_for_onednn(x, weight):
+    if not _is_for_onednn(x, weight, bias):
         return linear(x, weight, bias)
     found: torch.Tensor = _Product.apply(x, weight, bias)
     return found
 
 
-def _is_for_onednn(x: torch.Tensor, weight: torch.Tensor) -> bool:
-    is_single = x.dtype is torch.float32 and weight.dtype is torch.float32
-    is_here = x.device.type == "cpu" and HAS_ONEDNN and not torch.is_autocast_enabled("cpu")
-    return is_single and is_here and x.dim() > 1 and x.numel() > 0
+def _is_for_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether oneDNN may be asked: what it cannot do is left to PyTorch, with its own messages."""
+    if not all(_is_plain(part) for part in (x, weight, bias) if part is not None):
+        return False
+    fits = x.dim() > 1 and weight.dim() == 2 and x.shape[-1] == weight.shape[1]
+    # It reads a bias as if its numbers lay side by side.
+    fits = fits and (bias is None or (bias.shape == weight.shape[:1] and bias.is_contiguous()))
+    is_on = torch.backends.mkldnn.enabled and not torch.is_autocast_enabled("cpu")
+    return bool(fits and is_on and has_onednn())
+
+
+def _is_plain(part: torch.Tensor) -> bool:
+    is_single = part.dtype is torch.float32 and part.layout is torch.strided
+    return is_single and part.device.type == "cpu" and part.numel() > 0
 
 
 class Linear(torch.nn.Linear):  # type: ignore[misc]
@@ -66,7 +77,8 @@ def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) ->
     return found
 
 
-def _has_onednn() -> bool:
+@cache
+def has_onednn() -> bool:
     """Whether this PyTorch brings oneDNN with that operator, and it works here."""
     if not torch.backends.mkldnn.is_available():
         return False
@@ -76,9 +88,6 @@ def _has_onednn() -> bool:
         except (AttributeError, RuntimeError):
             return False
     return True
-
-
-HAS_ONEDNN = _has_onednn()
 
 
 class _Product(torch.autograd.Function):  # type: ignore[misc]

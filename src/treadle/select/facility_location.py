@@ -18,9 +18,9 @@ from treadle.op import select
 
 @select(
     reference="Nemhauser, Wolsey, Fisher 1978: the greedy choice (as in apricot, submodlib)",
-    cost="O(rows**2 * width) once, then O(rows) each time that a row is covered better (5 to 8 times a "
-    "row), and memory 4 bytes a pair, up to `exact_up_to` rows; beyond `compared_up_to` O(rows * 8,000 * width) once; beyond the first 40 bytes a row and "
-    "neighbour",
+    cost="O(rows**2 * width) once, then O(rows) each time that a row is covered better, and memory 4 bytes "
+    "a pair, up to `exact_up_to` rows; beyond `compared_up_to` O(rows * 8,000 * width) once; beyond the "
+    "first 40 bytes a row and neighbour",
     needs=lambda options: (options["on"],),
 )
 def facility_location(

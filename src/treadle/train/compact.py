@@ -3,9 +3,8 @@
 The head of a small model costs as much as a third of its body, and most positions (the prompt, the
 padding) carry no loss. TRL skips them on a GPU with Triton; elsewhere it computes them all. The
 subclass here skips them everywhere, follows a given order of batches, cuts a batch of long rows
-into slices that fit into memory, multiplies by `models.linear`, asks a clock before each step, and
-sends nothing to anyone.
-Schedule, optimiser, clipping and precision are TRL's.
+into slices that fit into memory, multiplies by `models.linear`, asks a clock before each step, and sends
+nothing to anyone. Schedule, optimiser, clipping and precision are TRL's.
 
 Not here: an op (`sft`). torch is imported inside the functions: this file is read at start-up.
 """

@@ -81,7 +81,7 @@ def main() -> None:
     sizes = [(2_000, 20, 200), (2_000, 20, 1_000)] if quick else SIZES
     head()
     for rows, wanted, count in sizes:
-        measure(rows, wanted, count, tries=3 if rows == 10_000 else 1, quick=quick)
+        measure(rows, wanted, count, tries=7 if rows == 10_000 else 1, quick=quick)
 
 
 def measure(rows: int, wanted: int, count: int, *, tries: int, quick: bool) -> None:

@@ -4,8 +4,8 @@
     quicken(model)                  the same model; its linear layers use `product` from now on
 
 PyTorch multiplies single precision through MKL, which uses half the vector width of a processor that
-is not Intel's; oneDNN, which comes with PyTorch too and multiplies its bf16, uses all of it: twice the
-speed, and more for the thin products of adapters (`benchmarks/products.py`).
+is not Intel's; oneDNN, which comes with PyTorch too and multiplies its bf16, uses all of it: about
+twice the speed, except for the thin products of adapters on few tokens (`benchmarks/products.py`).
 
 Sums are added in another order, so results differ in the last bits from those of `torch.nn.Linear`.
 Everything else (bf16, other devices, automatic casts, oneDNN turned off or absent) goes PyTorch's own way.
